@@ -1,0 +1,57 @@
+"""Face crop to model input: the only implementation, used by the device, training and evaluation alike.
+
+Crop geometry makes live crops look like FER-2013's: a square whose side is a measured multiple of the detector's box,
+or of the eye-mouth distances where landmarks are given. The multiples travel in the bundle's card, one a detector.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.bundle import CropGeometry
+from edge.records import Box, Face
+
+
+def crop_square(box: Box, geometry: CropGeometry) -> Box:
+    """The square to cut for a detector's box: ``geometry.scale`` times its width or height, same centre."""
+    side = geometry.scale * (box.height if geometry.of == "height" else box.width)
+    x, y = box.centre
+    return Box(x - side / 2, y - side / 2, side, side)
+
+
+def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W), (H, W, 1), (H, W, 3) BGR or (H, W, 4) BGRA uint8 to (H, W) uint8 grey."""
+    if image.ndim == 2:
+        return image
+    if image.shape[2] == 1:
+        return image[:, :, 0]
+    code = cv2.COLOR_BGRA2GRAY if image.shape[2] == 4 else cv2.COLOR_BGR2GRAY
+    return np.asarray(cv2.cvtColor(image, code), dtype=np.uint8)
+
+
+def resize_grey(grey: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """(h, w) uint8 to (height, width) uint8; area averaging when shrinking, linear when growing."""
+    if grey.shape == (height, width):
+        return grey
+    shrinking = grey.shape[0] > height and grey.shape[1] > width
+    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(grey, (width, height), interpolation=interpolation), dtype=np.uint8)
+
+
+def crop_face(
+    image: NDArray[np.uint8], face: Face, geometry: CropGeometry, height: int, width: int
+) -> NDArray[np.uint8]:
+    """Cut a face out of a frame as the classifier wants it.
+
+    image: (H, W, 3) BGR or (H, W) grey uint8. Returns (height, width) uint8 grey. A square that reaches over the
+    frame's edge is filled by repeating the edge pixels, so a negative corner never crops to nothing.
+    """
+    square = crop_square(face.box, geometry)
+    side = max(1, round(square.width))
+    left, top = round(square.left), round(square.top)
+    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
+    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
+    # One slice where the square lies inside (the usual case); an index grid only where it does not.
+    inside = top >= 0 and left >= 0 and top + side <= image.shape[0] and left + side <= image.shape[1]
+    patch = image[top : top + side, left : left + side] if inside else image[np.ix_(rows, columns)]
+    return resize_grey(to_grey(np.ascontiguousarray(patch)), height, width)

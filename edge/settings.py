@@ -1,0 +1,138 @@
+"""Everything that can be configured: one frozen dataclass a section, a unit in every name, every default explained.
+
+``config.py`` reads these from TOML; the command line overrides them.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    id: str = ""
+    """Names the device in topics and as MQTT client id, [a-zA-Z0-9_-]; empty: the host's name."""
+    state_dir: Path = Path("/var/lib/emotion-edge")
+    """Outbox and persisted switches; where it can't be written, a folder under the user's state directory serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class CameraSettings:
+    source: str = "picamera"
+    """picamera, usb:0, rtsp://..., a video file, a folder of images."""
+    width: int = 640
+    height: int = 480
+    """The working size asked of a live camera; what it gives is read back."""
+    fps: float = 15.0
+    rotate_deg: int = 0
+    """0, 90, 180 or 270, clockwise, for a camera mounted on its side."""
+    stall_s: float = 3.0
+    """No frame for so long: stalled, then reopened."""
+    frozen_s: float = 5.0
+    """Pixel-identical or black frames for so long: stalled."""
+    reopen_min_s: float = 1.0
+    reopen_max_s: float = 30.0
+    """Back-off between attempts to reopen."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    kind: str = "auto"
+    """auto (YuNet where its file is, else Haar), yunet, haar, yunet-tflite."""
+    model: Path | None = None
+    """YuNet's .onnx file, or the face bundle's folder for yunet-tflite; None: the usual place."""
+    score_threshold: float = 0.7
+    """Below YuNet's usual .9, which misses half of the small faces."""
+    working_width_px: int = 320
+    """Frames wider than this are shrunk for detection; boxes come back in the frame's own pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifierSettings:
+    bundle: Path = Path("models/emotion")
+    backend: str = "auto"
+    """auto (Edge TPU where there is one, else CPU), cpu, edgetpu."""
+    threads: int = 1
+    """More only helps where a core is idle."""
+    deadline_s: float = 0.5
+    """An accelerator that answers later than this has hung."""
+    retry_min_s: float = 5.0
+    retry_max_s: float = 300.0
+    """Back-off between attempts to take the accelerator back."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingSettings:
+    max_age_s: float = 0.8
+    """A face unseen for so long has left."""
+    min_hits: int = 3
+    """Detections before a track is believed: Haar sees static false faces."""
+    gate: float = 0.6
+    """Largest centre distance of a match, as a share of the box's size."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgementSettings:
+    min_face_px: int = 32
+    """Smaller faces are tracked, not judged."""
+    min_sharpness: float = 20.0
+    """Variance of the Laplacian of the 48x48 crop below which a face is blurred."""
+    min_brightness: float = 20.0
+    """Mean grey level below which a face is too dark."""
+    max_yaw: float = 0.45
+    """How far the nose may be off the eyes' middle, as a share of the eye distance."""
+    confidence_threshold: float = 0.45
+    """Smoothed calibrated probability below which the emotion is unknown."""
+    smoothing_s: float = 0.6
+    """Time constant of the exponential smoothing of probabilities."""
+    hysteresis: float = 0.1
+    """By how much a new label must beat the current one."""
+    dwell_s: float = 0.7
+    """How long a new label must lead before it is an event."""
+    max_changes_per_minute: int = 20
+    """Per face; further changes are dropped and counted, starts and ends never."""
+
+
+@dataclass(frozen=True, slots=True)
+class MqttSettings:
+    broker: str = ""
+    """mqtt://host:port or mqtts://host:port; empty: JSON lines on standard output."""
+    username: str = ""
+    password_file: Path | None = None
+    """Or the systemd credential ``mqtt-password``; a password never stands in the configuration."""
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    allow_plaintext_password: bool = False
+    """Send a password without TLS to another host."""
+    topic_prefix: str = "emotion"
+    keepalive_s: int = 30
+    event_expiry_s: int = 86400
+    """MQTT 5 message expiry of events."""
+    reconnect_min_s: float = 1.0
+    reconnect_max_s: float = 60.0
+    outbox_events: int = 10000
+    """Bound of the outbox; beyond it the oldest ``change`` events go first."""
+    status_s: float = 60.0
+    stats_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LifeSettings:
+    rss_limit_mb: float = 512.0
+    """Above this the process ends cleanly, so that systemd starts it afresh."""
+    heat_soft_c: float = 75.0
+    heat_hard_c: float = 80.0
+    """Between the two the frame rate sinks, before the Pi throttles itself at 80 to 85 degrees."""
+    log_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    device: DeviceSettings = field(default_factory=DeviceSettings)
+    camera: CameraSettings = field(default_factory=CameraSettings)
+    detector: DetectorSettings = field(default_factory=DetectorSettings)
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    judgement: JudgementSettings = field(default_factory=JudgementSettings)
+    mqtt: MqttSettings = field(default_factory=MqttSettings)
+    life: LifeSettings = field(default_factory=LifeSettings)

@@ -1,0 +1,1 @@
+"""The workstation's training side: data, networks, recipes, evaluation. See ``python -m train --help``."""
