@@ -34,6 +34,10 @@ class BundleError(EdgeError, ValueError):
     """A model bundle that does not match its card, or a card that can't be read."""
 
 
+class DownloadError(EdgeError, OSError):
+    """A file could not be downloaded, or is not the one it should be."""
+
+
 class RuntimeUnavailableError(EdgeError, OSError):
     """An inference runtime or accelerator is absent, failed to load, crashed or hung."""
 
