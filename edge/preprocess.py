@@ -4,12 +4,18 @@ Crop geometry makes live crops look like FER-2013's: a square whose side is a me
 or of the eye-mouth distances where landmarks are given. The multiples travel in the bundle's card, one a detector.
 """
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import CropGeometry
-from edge.records import Box, Face
+from edge.records import Box, Face, Landmarks
+
+ROLL_LIMIT_DEG = 15.0
+"""Heads tilted less are left as they are: FER-2013's own roll varies by 8 degrees, a detector's is 5 to 6 off, and a
+network loses nothing at 10 degrees but five points at 20."""
 
 
 def crop_square(box: Box, geometry: CropGeometry) -> Box:
@@ -38,16 +44,25 @@ def resize_grey(grey: NDArray[np.uint8], height: int, width: int) -> NDArray[np.
     return np.asarray(cv2.resize(grey, (width, height), interpolation=interpolation), dtype=np.uint8)
 
 
+def roll_deg(landmarks: Landmarks) -> float:
+    """The angle of the line of the eyes in degrees; positive where the head is turned clockwise in the picture."""
+    (rx, ry), (lx, ly) = landmarks.right_eye, landmarks.left_eye
+    return math.degrees(math.atan2(ly - ry, lx - rx))
+
+
 def crop_face(
-    image: NDArray[np.uint8], face: Face, geometry: CropGeometry, height: int, width: int
+    image: NDArray[np.uint8], face: Face, geometry: CropGeometry, height: int, width: int, roll: float = 0.0
 ) -> NDArray[np.uint8]:
     """Cut a face out of a frame as the classifier wants it.
 
-    image: (H, W, 3) BGR or (H, W) grey uint8. Returns (height, width) uint8 grey. A square that reaches over the
+    image: (H, W, 3) BGR or (H, W) grey uint8. roll: the head's roll in degrees, smoothed over frames; beyond
+    ``ROLL_LIMIT_DEG`` the crop is turned upright. Returns (height, width) uint8 grey. A square that reaches over the
     frame's edge is filled by repeating the edge pixels, so a negative corner never crops to nothing.
     """
     square = crop_square(face.box, geometry)
     side = max(1, round(square.width))
+    if abs(roll) > ROLL_LIMIT_DEG:
+        return resize_grey(to_grey(_turned(image, square.centre, side, roll)), height, width)
     left, top = round(square.left), round(square.top)
     rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
     columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
@@ -55,3 +70,12 @@ def crop_face(
     inside = top >= 0 and left >= 0 and top + side <= image.shape[0] and left + side <= image.shape[1]
     patch = image[top : top + side, left : left + side] if inside else image[np.ix_(rows, columns)]
     return resize_grey(to_grey(np.ascontiguousarray(patch)), height, width)
+
+
+def _turned(image: NDArray[np.uint8], centre: tuple[float, float], side: int, roll: float) -> NDArray[np.uint8]:
+    """The (side, side) square around ``centre``, turned so that a head with ``roll`` degrees stands upright."""
+    matrix = cv2.getRotationMatrix2D(centre, roll, 1.0)
+    matrix[0, 2] += side / 2 - centre[0]
+    matrix[1, 2] += side / 2 - centre[1]
+    turned = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(turned, dtype=np.uint8)
