@@ -182,6 +182,8 @@ def _files(files: Fields) -> dict[str, BundleFile]:
         entries[key] = BundleFile(entry.text("path"), entry.text("sha256"), size)
     if "int8" not in entries:
         files.refuse("int8", "the int8 model's path, sha256 and bytes")
+    if "edgetpu" in entries and "golden" not in entries:
+        files.refuse("golden", "golden inputs beside the Edge TPU model, to tell whether the accelerator lies")
     return entries
 
 
