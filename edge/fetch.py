@@ -7,13 +7,13 @@ import urllib.request
 from pathlib import Path
 
 from edge.bundle import file_sha256
+from edge.detectors.yunet import YUNET_SHA256
 from edge.errors import DownloadError
 
 YUNET_FILE = Path(__file__).resolve().parent.parent / "models/downloads/face_detection_yunet_2023mar.onnx"
 YUNET_URL = (
     "https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/face_detection_yunet_2023mar.onnx"
 )
-YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 YUNET_BYTES = 232_589
 
 _CHUNK = 65536

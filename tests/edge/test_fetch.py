@@ -6,11 +6,13 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from edge.detectors.yunet import YUNET_SHA256
 from edge.errors import DownloadError
-from edge.fetch import YUNET_BYTES, YUNET_SHA256, fetch, fetch_yunet
+from edge.fetch import YUNET_BYTES, fetch, fetch_yunet
 from tests.devdata import yunet
 
 GOOD = bytes(range(256)) * 1000
@@ -18,7 +20,7 @@ SHA256 = hashlib.sha256(GOOD).hexdigest()
 
 
 class Handler(BaseHTTPRequestHandler):
-    ranges: list[str] = []
+    ranges: ClassVar[list[str]] = []
     release = threading.Event()
 
     def do_GET(self) -> None:
