@@ -1,5 +1,6 @@
 """Folders of pictures: ``class/*.jpg``, or ``train/class/*.jpg`` with ``test/`` and ``validation/`` beside it."""
 
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,14 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from edge.errors import DataError
 from edge.preprocess import resize_grey, to_grey
 from train.classnames import canonical, in_usual_order
 from train.dataset import SPLITS, TEST, TRAIN, VALIDATION
 from train.pixel_csv import MAX_BAD_SHARE
+from train.progress import watched
 from train.splits import SHARES, stratified_split
 
 log = logging.getLogger(__name__)
@@ -55,11 +55,9 @@ def read_picture(path: Path, size: int) -> NDArray[np.uint8]:
     except OSError as error:
         raise DataError(f"can't open {path} ({error.strerror}); check its permissions") from error
     image = None
-    if data and not _cut_short(data):
-        try:
+    if data:
+        with contextlib.suppress(cv2.error):
             image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            image = None
     if image is None:
         raise DataError(f"{path} is no readable picture ({len(data)} bytes); remove it or copy it again")
     grey = to_grey(np.asarray(image, dtype=np.uint8))
@@ -67,15 +65,6 @@ def read_picture(path: Path, size: int) -> NDArray[np.uint8]:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     return resize_grey(np.ascontiguousarray(grey[top : top + side, left : left + side]), size, size)
-
-
-def _cut_short(data: bytes) -> bool:
-    """JPEG and PNG decoders fill what is missing with grey; only the end marker tells."""
-    if data.startswith(b"\xff\xd8"):
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    if data.startswith(b"\x89PNG"):
-        return b"IEND" not in data
-    return False
 
 
 def read_folder(root: Path, size: int, seed: int, *, resplit: bool = False) -> FolderRows:
@@ -91,19 +80,20 @@ def read_folder(root: Path, size: int, seed: int, *, resplit: bool = False) -> F
     classes = in_usual_order(name for _, _, name in files)
     images, labels, splits, origins = [], [], [], []
     failures: list[tuple[str, str]] = []  # origin, the whole message
-    console = Console(stderr=True)
-    for path, split, name in track(
-        files, f"reading {root.name}", console=console, transient=True, disable=not console.is_terminal
-    ):
-        origin = path.relative_to(root).as_posix()
-        try:
-            images.append(read_picture(path, size))
-        except DataError as error:
-            failures.append((origin, str(error)))
-            continue
-        labels.append(classes.index(canonical(name)))
-        splits.append(split)
-        origins.append(origin)
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it says less than our own message
+    try:
+        for path, split, name in watched(files, f"reading {root.name}"):
+            origin = path.relative_to(root).as_posix()
+            try:
+                images.append(read_picture(path, size))
+            except DataError as error:
+                failures.append((origin, str(error)))
+                continue
+            labels.append(classes.index(canonical(name)))
+            splits.append(split)
+            origins.append(origin)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
     if len(failures) > MAX_BAD_SHARE * len(files):
         raise DataError(f"{failures[0][1]}; it is the first of {len(failures)} such files of {len(files)}")
     if failures:

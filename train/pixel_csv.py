@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from edge.errors import DataError
 from train.dataset import TEST, TRAIN, VALIDATION
+from train.progress import watched
 
 COLUMNS = ("emotion", "pixels", "usage")
 USAGES = {"training": TRAIN, "publictest": VALIDATION, "privatetest": TEST}
@@ -102,10 +101,7 @@ def read_pixel_csv(path: Path, class_count: int, *, with_usage: bool = True) -> 
         require_columns(path, columns, COLUMNS if with_usage else COLUMNS[:2], mend)
         emotion_at, pixels_at = columns.index("emotion"), columns.index("pixels")
         usage_at = columns.index("usage") if with_usage else 0
-        console = Console(stderr=True)
-        for total, (line, cells) in enumerate(
-            track(content, f"reading {path.name}", console=console, transient=True, disable=not console.is_terminal), 1
-        ):
+        for total, (line, cells) in enumerate(watched(content, f"reading {path.name}"), 1):
             try:
                 if len(cells) <= max(emotion_at, pixels_at, usage_at):
                     raise _BadRowError("too few columns", f"{len(cells)} columns instead of {len(columns)}")
