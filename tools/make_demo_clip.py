@@ -53,7 +53,8 @@ def backdrop() -> NDArray[np.uint8]:
     """(HEIGHT, WIDTH, 3) BGR: a wall as light as the portrait's own, lit from above left."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
     light = 214 - 25 * x / WIDTH - 25 * y / HEIGHT
-    return np.clip(light[..., None] * np.array([0.95, 0.97, 1.0]), 0, 255).astype(np.uint8)
+    wall: NDArray[np.uint8] = np.clip(light[..., None] * np.array([0.95, 0.97, 1.0]), 0, 255).astype(np.uint8)
+    return wall
 
 
 def main(target: Path) -> None:
