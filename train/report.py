@@ -24,13 +24,14 @@ td:first-child { text-align: left } img { max-width: 100%; height: auto } .note 
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """A whole document. title: plain text; parts: HTML made by the functions below."""
-    return (
+    """A whole document, ASCII so that no locale can spoil it. title: plain text; parts: made by the functions below."""
+    text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n"
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
+    return text.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def heading(text: str) -> str:
