@@ -110,7 +110,7 @@ def test_a_file_that_is_not_what_its_card_says_is_refused(tmp_path: Path) -> Non
 def test_a_file_the_bundle_has_not_or_that_needs_an_accelerator_is_named() -> None:
     with pytest.raises(BundleError, match="keras"):
         open_bundle_file(load_bundle(TINY7), "keras")
-    with pytest.raises(BundleError, match="Edge TPU|edgetpu"):
+    with pytest.raises(BundleError, match=r"Edge TPU|edgetpu"):
         open_bundle_file(load_bundle(TINY7), "edgetpu")
 
 
