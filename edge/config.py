@@ -30,6 +30,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "detector.working_width_px": (32, 4096),
     "classifier.threads": (1, 16),
     "classifier.deadline_s": (0.01, 30),
+    "classifier.start_s": (0.1, 600),
+    "classifier.recheck_s": (0.05, 86400),
     "classifier.retry_min_s": (0.05, 3600),
     "classifier.retry_max_s": (0.05, 86400),
     "tracking.max_age_s": (0.01, 60),

@@ -55,6 +55,10 @@ class ClassifierSettings:
     """More only helps where a core is idle."""
     deadline_s: float = 0.5
     """An accelerator that answers later than this has hung."""
+    start_s: float = 30.0
+    """An accelerator that is not ready by then (driver, firmware, model) has failed to start."""
+    recheck_s: float = 30.0
+    """How often a serving accelerator must answer a golden input right."""
     retry_min_s: float = 5.0
     retry_max_s: float = 300.0
     """Back-off between attempts to take the accelerator back."""
