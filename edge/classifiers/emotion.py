@@ -9,7 +9,7 @@ from edge.bundle import Bundle
 from edge.errors import BundleError
 from edge.interfaces import TensorModel
 from edge.records import Scores, TensorSpec
-from edge.runtimes.quantization import dequantize, grey_table, quantize_grey
+from edge.runtimes.quantization import dequantize, grey_table, quantize_grey, same_tensor
 
 
 class BundleClassifier:
@@ -64,12 +64,6 @@ def check_tensors(model: TensorModel, bundle: Bundle) -> None:
                 f"bundle {bundle.folder}: the card says {name} {_describe(card)}, the model has "
                 f"{_describe(model_spec)}; convert again (python -m convert)"
             )
-
-
-def same_tensor(a: TensorSpec, b: TensorSpec) -> bool:
-    """Equal in shape, dtype, zero point, and in scale as far as float32 can tell."""
-    alike = (a.shape, a.dtype, a.zero_point) == (b.shape, b.dtype, b.zero_point)
-    return alike and bool(np.isclose(a.scale, b.scale, rtol=1e-6, atol=0.0))
 
 
 def _describe(spec: TensorSpec) -> str:

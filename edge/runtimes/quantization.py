@@ -34,3 +34,9 @@ def dequantize(tensor: NDArray[np.generic], spec: TensorSpec) -> NDArray[np.floa
     if spec.scale == 0.0:
         return values
     return (values - np.float32(spec.zero_point)) * np.float32(spec.scale)
+
+
+def same_tensor(a: TensorSpec, b: TensorSpec) -> bool:
+    """Equal in shape, dtype, zero point, and in scale as far as float32 can tell."""
+    alike = (a.shape, a.dtype, a.zero_point) == (b.shape, b.dtype, b.zero_point)
+    return alike and bool(np.isclose(a.scale, b.scale, rtol=1e-6, atol=0.0))

@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.metadata
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,7 +40,7 @@ class TfliteModel:
     """A TFLite file with one input, as a TensorModel.
 
     model: the file's bytes (``Bundle.read`` gives verified ones: damaged files crash the process), or its path.
-    make_interpreter: builds the interpreter from the bytes, for a delegate; without it, the CPU.
+    interpreter: one that was built from these bytes with a delegate; without it, the CPU runs them.
     Raises BundleError for a file that is no TFLite model, RuntimeUnavailableError where the runtime can't run it.
     """
 
@@ -53,17 +52,14 @@ class TfliteModel:
         model: Path | bytes,
         threads: int = 1,
         *,
-        make_interpreter: Callable[[bytes], Any] | None = None,
+        interpreter: Any = None,
         backend: str = "",
     ) -> None:
         package, module = import_runtime()
         self.backend = backend or f"cpu:{package}"
         self._content = _read(model) if isinstance(model, Path) else model  # kept: the interpreter reads from it
         try:
-            if make_interpreter is not None:
-                self._interpreter: Any = make_interpreter(self._content)
-            else:
-                self._interpreter = module.Interpreter(model_content=self._content, num_threads=threads)
+            self._interpreter = interpreter or module.Interpreter(model_content=self._content, num_threads=threads)
             self._interpreter.allocate_tensors()
         except ValueError as error:
             raise BundleError(f"not a TFLite model ({_line(error)}); restore the file or convert again") from error
