@@ -40,13 +40,13 @@ class Announced:
 def choose(current: str, scores: Scores, threshold: float, hysteresis: float) -> str:
     """The label that smoothed scores favour, ``unknown`` where none reaches ``threshold``.
 
-    A label other than ``current`` must also beat it by ``hysteresis``.
+    While ``current`` reaches it too, another label must beat that by ``hysteresis``.
     """
     best, highest = scores.top
     if current in scores.labels:
         held = float(scores.probabilities[scores.labels.index(current)])
-        if highest < held + hysteresis:
-            best, highest = current, held
+        if held >= threshold and highest < held + hysteresis:
+            return current
     return best if highest >= threshold else UNKNOWN
 
 
