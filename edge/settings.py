@@ -27,8 +27,8 @@ class CameraSettings:
     """0, 90, 180 or 270, clockwise, for a camera mounted on its side."""
     stall_s: float = 3.0
     """No frame for so long: stalled, then reopened."""
-    frozen_s: float = 5.0
-    """Pixel-identical or black frames for so long: stalled."""
+    frozen_s: float = 4.0
+    """Pixel-identical or black frames for so long: stalled, then reopened. 0: never."""
     reopen_min_s: float = 1.0
     reopen_max_s: float = 30.0
     """Back-off between attempts to reopen."""

@@ -1,6 +1,7 @@
 """A Raspberry Pi camera, through picamera2."""
 
 import logging
+import os
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +25,7 @@ TO_BGR: dict[str, int | None] = {
     "XRGB8888": cv2.COLOR_BGRA2BGR,
     "XBGR8888": cv2.COLOR_RGBA2BGR,
     "YUV420": cv2.COLOR_YUV2BGR_I420,
-    "NV12": cv2.COLOR_YUV2BGR_NV12,
+    "YUYV": cv2.COLOR_YUV2BGR_YUYV,
 }
 
 
@@ -40,19 +41,19 @@ class Picamera:
     def __init__(self, settings: CameraSettings, number: int = 0, library: ModuleType | None = None) -> None:
         """``library``: picamera2, or edge.cameras.fake_picamera2 in its place."""
         self.name = f"picamera:{number}" if number else "picamera"
-        library = library or _import_picamera2()
-        self._camera: Any = None
+        self._camera = _construct(library or _import_picamera2(), number, self.name)
         try:
-            self._camera = library.Picamera2(number)
             self._configure(settings)
             self._camera.start()
-        except (RuntimeError, IndexError, OSError, ValueError) as error:
+        except (RuntimeError, ValueError) as error:
             self.close()
-            if isinstance(error, SourceError):
-                raise
             raise SourceError(
-                f"{self.name}: no camera that can be used ({_one_line(error)}); see: rpicam-hello --list-cameras"
+                f"{self.name}: can't be started at {settings.width}x{settings.height} ({_one_line(error)}); "
+                "use an even width and height, and see: rpicam-hello --list-cameras"
             ) from None
+        except SourceError:
+            self.close()
+            raise
         self._sequence = 0
 
     def _configure(self, settings: CameraSettings) -> None:
@@ -100,11 +101,29 @@ class Picamera:
         if camera is None:
             return
         try:
-            camera.stop()
-        except RuntimeError as error:
-            log.warning("%s: did not stop cleanly (%s)", self.name, _one_line(error))
-        finally:
+            # Not stop() first: it queues behind a capture that timed out, and so waits for ever. close() stops too.
             camera.close()
+        except RuntimeError as error:
+            log.warning("%s: did not close cleanly (%s)", self.name, _one_line(error))
+
+
+def _construct(library: ModuleType, number: int, name: str) -> Any:
+    """library.Picamera2(number) that leaks nothing when it fails: the reopening goes on for ever."""
+    present = len(library.Picamera2.global_camera_info())
+    if number >= present:
+        raise SourceError(
+            f"{name}: no such camera (libcamera sees {present}); check the ribbon cable with the power off, then: "
+            "rpicam-hello --list-cameras"
+        )
+    camera = library.Picamera2.__new__(library.Picamera2)
+    try:
+        camera.__init__(number)
+    except RuntimeError as error:
+        # A constructor that fails leaves the writing end of its pipe open.
+        if (pipe := getattr(camera, "notifyme_w", None)) is not None:
+            os.close(pipe)
+        raise SourceError(f"{name}: in use by another program, or failing ({_one_line(error)})") from None
+    return camera
 
 
 def _one_line(error: BaseException) -> str:
