@@ -46,6 +46,10 @@ class BrokerError(EdgeError, OSError):
     """The broker can't be used as configured (a broker that is away is not an error)."""
 
 
+class CommandError(EdgeError, ValueError):
+    """A message on a command topic that is not a command: refused and said, the process goes on."""
+
+
 class DataError(EdgeError, ValueError):
     """Training data that can't be used; the message names file, row and mend."""
 
