@@ -230,14 +230,15 @@ def _parts(seen: Exploration) -> Iterator[str]:
 def _sheets(seen: Exploration) -> Iterator[tuple[str, NDArray[np.int64], str]]:
     """(title, rows to show, note); the first SHEET of many."""
     found, (brightness, contrast) = seen.found, seen.levels
-    by_brightness, by_contrast = np.argsort(brightness, kind="stable"), np.argsort(contrast, kind="stable")
-    varied = by_contrast[~found.constant[by_contrast]]
+    varied = np.flatnonzero(~found.constant)  # constant pictures have a sheet of their own
+    by_brightness = varied[np.argsort(brightness[varied], kind="stable")]
+    by_contrast = varied[np.argsort(contrast[varied], kind="stable")]
     pairs = [row for rows in seen.conflicts for row in _differing(rows, seen.data.labels)]
     repeated = [rows[0] for rows in seen.most_repeated]
     left_out = "Training leaves these out"
     yield "Darkest", by_brightness[:SHEET], "The lowest mean grey levels, lowest first."
     yield "Brightest", by_brightness[::-1][:SHEET], "The highest mean grey levels, highest first."
-    yield "Least contrast", varied[:SHEET], "Lowest standard deviation first; constant pictures are shown apart."
+    yield "Least contrast", by_contrast[:SHEET], "The lowest standard deviations, lowest first."
     yield "Constant pictures", np.flatnonzero(found.constant)[:SHEET], f"One grey level all over. {left_out}."
     yield "Identical pictures, different labels", np.array(pairs[:SHEET], dtype=np.int64), f"In pairs. {left_out}."
     yield "Most repeated pictures", np.array(repeated, dtype=np.int64), "The first of each group, largest group first."

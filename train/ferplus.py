@@ -32,7 +32,7 @@ def read_ferplus(path: Path) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArr
         for line, cells in content:
             try:
                 counts = [int(cells[at]) for at in vote_at]
-                splits.append(USAGES[cells[usage_at].strip().lower()])
+                splits.append(USAGES[cells[usage_at].lower()])
                 if min(counts) < 0:
                     raise ValueError
             except (ValueError, LookupError) as error:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,9 @@ class PixelRows:
 
 @contextmanager
 def open_csv(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[str]]]]]:
-    """A CSV's columns (stripped, lowered) and an iterator of (line number, cells) over its rows that are not blank.
+    """A CSV's columns (lowered) and an iterator of (line number, cells) over its rows that are not blank.
+
+    Spaces and quotes about a cell are taken away.
 
     Raises DataError where it can't be opened, is empty, or is no text that the csv module can read.
     """
@@ -54,7 +57,7 @@ def open_csv(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[s
         try:
             for cells in reader:
                 if cells:
-                    yield reader.line_num, cells
+                    yield reader.line_num, [cell.strip().strip('"') for cell in cells]
         except csv.Error as error:
             raise DataError(
                 f"{path}:{reader.line_num} can't be read as CSV ({error}); download the file again"
@@ -66,12 +69,13 @@ def open_csv(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[s
         raise DataError(f"can't open {path} ({error.strerror}); check the path and its permissions") from error
     with file:
         csv.field_size_limit(LONGEST_FIELD)
-        reader = csv.reader(file)
+        # No cell holds a comma, so quotes mean nothing: a stray one must not swallow the rows after it.
+        reader = csv.reader(file, quoting=csv.QUOTE_NONE)
         content = rows()
         header = next(content, None)
         if header is None:
             raise DataError(f"{path} is empty; expected a CSV file with a header line, download it again")
-        yield [cell.strip().lower() for cell in header[1]], content
+        yield [cell.lower() for cell in header[1]], content
 
 
 def require_columns(path: Path, found: list[str], wanted: tuple[str, ...], mend: str) -> None:
@@ -155,12 +159,11 @@ class _BadRowError(Exception):
 
 
 def _code(text: str, class_count: int) -> int:
-    stripped = text.strip()
-    if not (stripped.isascii() and stripped.lstrip("-").isdigit()):
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
         raise _BadRowError(
             "emotion that is not a whole number", f"emotion {text[:20]!r} instead of 0..{class_count - 1}"
         )
-    code = int(stripped)
+    code = int(text)
     if not 0 <= code < class_count:
         hint = " (7 is contempt, which only ckextended.csv has)" if code == 7 else ""
         raise _BadRowError(
@@ -170,7 +173,7 @@ def _code(text: str, class_count: int) -> int:
 
 
 def _split(text: str) -> str:
-    split = USAGES.get(text.strip().lower())
+    split = USAGES.get(text.lower())
     if split is None:
         raise _BadRowError("unknown Usage", f"Usage {text[:20]!r} instead of Training, PublicTest or PrivateTest")
     return split
@@ -178,7 +181,7 @@ def _split(text: str) -> str:
 
 def _pixels(text: str) -> NDArray[np.uint8]:
     try:
-        values = np.fromstring(text.strip(), dtype=np.int64, sep=" ") if text.strip() else np.empty(0, dtype=np.int64)
+        values = np.fromstring(text, dtype=np.int64, sep=" ")
     except ValueError as error:
         raise _BadRowError("pixels that are not numbers", "pixels that are not numbers between spaces") from error
     if len(values) == 0:
