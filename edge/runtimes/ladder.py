@@ -106,10 +106,7 @@ class Ladder:
                 began = time.monotonic()
                 self._watch(accelerator)
                 accelerator.close()
-                # Only one that served for long starts the back-off anew: one that keeps crashing costs a frame less
-                # and less often.
-                if time.monotonic() - began >= self._settings.retry_max_s:
-                    wait_s = self._settings.retry_min_s
+                wait_s = wait_after(time.monotonic() - began, wait_s, self._settings)
             self._closed.wait(wait_s)
             wait_s = min(2 * wait_s, self._settings.retry_max_s)
 
@@ -176,6 +173,14 @@ class Ladder:
         if reason != self.degraded_reason:
             logger.warning("inference on %s: %s", self._cpu.backend, reason)
         self.degraded_reason = reason
+
+
+def wait_after(served_s: float, wait_s: float, settings: ClassifierSettings) -> float:
+    """Seconds until the next attempt with an accelerator that served for ``served_s``.
+
+    Only one that served for long starts the back-off anew: one that keeps crashing disturbs less and less often.
+    """
+    return settings.retry_min_s if served_s >= settings.retry_max_s else wait_s
 
 
 def _lie(complaint: str | None) -> str | None:
