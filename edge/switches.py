@@ -49,6 +49,12 @@ class SwitchBoard:
         self._save()
         return self.current
 
+    def configured(self, threshold: float) -> float:
+        """The configuration was read again. The threshold in force: a command's, where one set it."""
+        self._defaults = Switches(threshold=threshold)
+        self.current = replace(self.current, threshold=self._stored.get("threshold", threshold))
+        return self.current.threshold
+
     def _load(self) -> dict[str, Any]:
         try:
             text = self._path.read_text(encoding="utf-8")
