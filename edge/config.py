@@ -23,7 +23,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "camera.height": (16, 4320),
     "camera.fps": (0.1, 240),
     "camera.stall_s": (0.2, 600),
-    "camera.frozen_s": (0.5, 3600),
+    "camera.frozen_s": (0, 3600),
     "camera.reopen_min_s": (0.05, 600),
     "camera.reopen_max_s": (0.05, 3600),
     "detector.score_threshold": (0.01, 0.999),

@@ -24,13 +24,18 @@ def fetch_yunet(target: Path = YUNET_FILE, url: str = YUNET_URL, timeout_s: floa
     return fetch(url, target, YUNET_SHA256, YUNET_BYTES, timeout_s)
 
 
+def yunet_is_whole(file: Path = YUNET_FILE) -> bool:
+    """Whether YuNet's weights lie at ``file``, undamaged."""
+    return file.is_file() and _matches(file, YUNET_SHA256, YUNET_BYTES)
+
+
 def fetch(url: str, target: Path, sha256: str, size: int, timeout_s: float, stall_s: float = 10.0) -> Path:
     """Download ``url`` to ``target``: written to ``target.part``, checked, renamed; an interrupted download goes on.
 
     size: in bytes, exact. timeout_s bounds the whole, stall_s each wait for the server. A damaged file is removed,
     whatever stood at ``target`` before stays. Raises DownloadError, whose message ends in a mend.
     """
-    if target.is_file() and file_sha256(target) == sha256:
+    if target.is_file() and _matches(target, sha256, size):
         return target
     part = target.with_name(target.name + ".part")
     mend = f"try again, or put the file at {target} by hand"

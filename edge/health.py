@@ -14,16 +14,18 @@ class Health:
         self._started_s = now_s
         self._reasons: dict[str, tuple[str, bool]] = {}
 
-    def note(self, part: str, reason: str | None, *, fault: bool = False) -> None:
+    def note(self, part: str, reason: str | None, *, fault: bool = False, quiet: bool = False) -> None:
         """Say how ``part`` is: None, as it should be; else one sentence. Call it as often as you like: only a change
-        is logged. ``fault``: the main job can't be done meanwhile; otherwise it is done another way (degraded)."""
+        is logged. ``fault``: the main job can't be done meanwhile; otherwise it is done another way (degraded).
+        ``quiet``: the part itself has logged it."""
         before = self._reasons.get(part)
         if reason is None:
-            if self._reasons.pop(part, None) is not None:
+            if self._reasons.pop(part, None) is not None and not quiet:
                 log.info("%s: as it should be again", part)
         elif before != (reason, fault):
             self._reasons[part] = (reason, fault)
-            log.log(logging.ERROR if fault else logging.WARNING, "%s: %s", part, reason)
+            if not quiet:
+                log.log(logging.ERROR if fault else logging.WARNING, "%s: %s", part, reason)
 
     @property
     def reasons(self) -> tuple[str, ...]:

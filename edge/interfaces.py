@@ -47,8 +47,11 @@ class EmotionClassifier(Protocol):
     """Judges face crops. Called from the main thread only."""
 
     labels: tuple[str, ...]
-    backend: str
-    """What served the latest call, e.g. ``cpu:tflite-runtime``; may change from call to call."""
+
+    @property
+    def backend(self) -> str:
+        """What served the latest call, e.g. ``cpu:tflite-runtime``; may change from call to call."""
+        ...
 
     def classify(self, crops: Sequence[NDArray[np.uint8]]) -> list[Scores]:
         """crops: each (H, W) uint8 grey 0..255 at the bundle's input size. Calibrated probabilities, one a crop."""

@@ -1,0 +1,216 @@
+"""``python -m edge classify``: the emotions on photos, by the same parts that judge a camera's frames."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.config import load_settings
+from edge.errors import EXIT_FAILURE, EXIT_OK, SourceError, UsageError
+from edge.records import UNKNOWN, Box, Face, Scores
+from edge.settings import JudgementSettings
+
+if TYPE_CHECKING:
+    from edge.bundle import Bundle
+    from edge.interfaces import EmotionClassifier, FaceDetector
+
+WORKING_WIDTH_PX = 1280
+"""A photo is looked at once, so faces may be smaller in it than in a camera's frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One face of a photo; ``scores`` is None where ``why_not`` says why it was not judged."""
+
+    face: Face
+    scores: Scores | None
+    why_not: str | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("photos", nargs="+", type=Path, metavar="PHOTO", help="JPEG, PNG, WebP, BMP, TIFF ...")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write a copy of each photo with boxes and labels here")
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of text")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0 where every photo could be read, with or without faces; 1 where one could not."""
+    from dataclasses import replace
+
+    from edge.app import make_detector
+    from edge.bundle import load_bundle
+    from edge.cameras.image_file import read_image
+    from edge.classifiers.emotion import BundleClassifier
+    from edge.runtimes.backends import open_model
+
+    settings = load_settings(None)
+    settings = replace(settings, detector=replace(settings.detector, working_width_px=WORKING_WIDTH_PX))
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise UsageError(f"expected a folder for --out, {args.out} is a file; name another")
+    bundle = load_bundle(settings.classifier.bundle)
+    detector, second_best = make_detector(settings.detector)
+    if second_best:
+        print(f"note: {second_best}", file=sys.stderr)
+    classifier = BundleClassifier(open_model(bundle, replace(settings.classifier, backend="cpu")), bundle)
+    return classify_photos(
+        args.photos, args.out, args.json, read_image, detector, classifier, bundle, settings.judgement
+    )
+
+
+def classify_photos(
+    photos: list[Path],
+    out: Path | None,
+    as_json: bool,
+    read_image: Callable[[Path], NDArray[np.uint8]],
+    detector: "FaceDetector",
+    classifier: "EmotionClassifier",
+    bundle: "Bundle",
+    settings: JudgementSettings,
+) -> int:
+    """Judge each photo, print, write copies. A photo that can't be read is named, the others are still done."""
+    rows: list[dict[str, Any]] = []
+    for number, photo in enumerate(photos):
+        row: dict[str, Any] = {"photo": str(photo)}
+        try:
+            image = read_image(photo)
+        except SourceError as error:
+            # The one place outside __main__: the other photos are still to be done.
+            row["error"] = str(error)
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            found = judge_photo(image, detector, classifier, bundle, settings)
+            row |= photo_row(found, image, settings.confidence_threshold)
+            if out is not None:
+                row["annotated"] = str(write_copy(image, found, settings, copy_path(out, photos, number)))
+            if not as_json:
+                print(text_of(row), flush=True)
+        rows.append(row)
+    if as_json:
+        model = {"name": bundle.name, "version": bundle.version}
+        document = {
+            "schema": "emotion-edge/photos/1",
+            "detector": detector.name,
+            "backend": classifier.backend,
+            "model": model,
+            "photos": rows,
+        }
+        print(json.dumps(document, indent=2))
+    return EXIT_FAILURE if any("error" in row for row in rows) else EXIT_OK
+
+
+def judge_photo(
+    image: NDArray[np.uint8],
+    detector: "FaceDetector",
+    classifier: "EmotionClassifier",
+    bundle: "Bundle",
+    settings: JudgementSettings,
+) -> list[Judged]:
+    """image: (H, W, 3) BGR uint8. Every face, from left to right."""
+    from edge.preprocess import crop_face, roll_deg
+    from edge.quality import why_not_judged
+
+    _, height, width, _ = bundle.input.shape
+    geometry = bundle.crop(detector.name)
+    judged = []
+    for face in sorted(detector.detect(image), key=lambda face: face.box.left):
+        roll = roll_deg(face.landmarks) if face.landmarks else 0.0
+        crop = crop_face(image, face, geometry, height, width, roll)
+        why_not = why_not_judged(face, crop, settings)
+        judged.append(Judged(face, None if why_not else classifier.classify([crop])[0], why_not))
+    return judged
+
+
+def emotion_of(scores: Scores, threshold: float) -> tuple[str, float]:
+    """The label and its probability; ``unknown``, with the best label's probability, below the threshold."""
+    label, probability = scores.top
+    return (label if probability >= threshold else UNKNOWN), probability
+
+
+def photo_row(found: list[Judged], image: NDArray[np.uint8], threshold: float) -> dict[str, Any]:
+    """A photo's part of the JSON document. Boxes: left, top, width, height in pixels of the upright photo."""
+
+    def box(box: Box) -> list[int]:
+        return [round(box.left), round(box.top), round(box.width), round(box.height)]
+
+    faces, others = [], []
+    for judged in found:
+        if judged.scores is None:
+            others.append({"reason": judged.why_not, "box": box(judged.face.box)})
+            continue
+        emotion, confidence = emotion_of(judged.scores, threshold)
+        pairs = zip(judged.scores.labels, judged.scores.probabilities.tolist(), strict=True)
+        faces.append(
+            {
+                "emotion": emotion,
+                "confidence": round(confidence, 4),
+                "probabilities": {label: round(probability, 4) for label, probability in pairs},
+                "box": box(judged.face.box),
+            }
+        )
+    return {"width": image.shape[1], "height": image.shape[0], "faces": faces, "not_judged": others}
+
+
+def text_of(row: dict[str, Any]) -> str:
+    """A photo's lines for a person."""
+    faces, others = row["faces"], row["not_judged"]
+    count = "no face" if not faces else "1 face" if len(faces) == 1 else f"{len(faces)} faces"
+    reasons = ", ".join(other["reason"] for other in others)
+    lines = [f"{row['photo']}: {count}" + (f"; {len(others)} more not judged: {reasons}" if others else "")]
+    for number, face in enumerate(faces, 1):
+        best = sorted(face["probabilities"].items(), key=lambda item: -item[1])[:3]
+        detail = ", ".join(f"{label} {probability:.0%}" for label, probability in best)
+        left, top, width, height = face["box"]
+        lines.append(f"  {number}  {face['emotion']:<9} ({detail}) at {left},{top} {width}x{height}")
+    if "annotated" in row:
+        lines.append(f"  annotated copy: {row['annotated']}")
+    return "\n".join(lines)
+
+
+def copy_path(out: Path, photos: list[Path], number: int) -> Path:
+    """``<stem>-emotions.<jpg or png>`` in ``out``; numbered where two photos share a stem."""
+    photo = photos[number]
+    same = sum(other.stem == photo.stem for other in photos[:number])
+    suffix = ".jpg" if photo.suffix.lower() in (".jpg", ".jpeg") else ".png"
+    return out / f"{photo.stem}-emotions{f'-{same + 1}' if same else ''}{suffix}"
+
+
+def write_copy(image: NDArray[np.uint8], found: list[Judged], settings: JudgementSettings, target: Path) -> Path:
+    """Draw boxes and labels on a copy, written beside ``target`` and renamed. Raises SourceError."""
+    import cv2
+
+    picture = image.copy()
+    unit = max(picture.shape[:2]) / 1000
+    for judged in found:
+        box = judged.face.box
+        if judged.scores is None:
+            text, colour = str(judged.why_not), (160, 160, 160)
+        else:
+            emotion, confidence = emotion_of(judged.scores, settings.confidence_threshold)
+            text, colour = f"{emotion} {confidence:.0%}", (60, 200, 60)
+        corner = (round(box.left), round(box.top))
+        opposite = (round(box.left + box.width), round(box.top + box.height))
+        cv2.rectangle(picture, corner, opposite, colour, max(1, round(2 * unit)))
+        scale, thickness = max(0.4, 0.9 * unit), max(1, round(2 * unit))
+        (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+        left, bottom = max(0, corner[0]), max(height + base, corner[1])
+        cv2.rectangle(picture, (left, bottom - height - base), (left + width, bottom), colour, -1)
+        cv2.putText(picture, text, (left, bottom - base // 2), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness)
+    done, data = cv2.imencode(target.suffix, picture)
+    try:
+        if not done:
+            raise OSError(0, f"OpenCV could not encode {target.suffix}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(target.name + ".part")
+        part.write_bytes(data.tobytes())
+        part.replace(target)
+    except OSError as error:
+        raise SourceError(
+            f"expected to write {target}, got: {error.strerror}; name another folder with --out"
+        ) from error
+    return target
