@@ -26,7 +26,7 @@ from train.classnames import canonical
 from train.data import SPLITS, TRAIN, VALIDATION, Dataset, read_dataset
 from train.hygiene import clean
 from train.predict import Network, logits_of, open_bundle_file, open_network
-from train.report import evaluation_page
+from train.report import evaluation_parts, page
 from train.runs import Run, load_run
 from train.scorecard import score
 
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace) -> int:
 
     title = f"{path.name} on {args.data.name}, {args.split} split"
     facts = [("network", f"{path}, {path.stat().st_size:,} bytes"), ("data", f"{args.data}, {args.split} split")]
-    write_text(out / "report.html", evaluation_page(title, facts, card, rows.images, rows.origins, note))
+    write_text(out / "report.html", page(title, evaluation_parts(facts, card, rows.images, rows.origins, note)))
     print(f"{title}\n{card.as_text()}\n{note}")
     if shipped is not None:
         print(f"with the card's temperature {shipped['temperature']:.3f}: ECE {shipped['ece']:.4f}")

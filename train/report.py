@@ -54,20 +54,19 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f"<table><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table>"
 
 
-def evaluation_page(
-    title: str,
+def evaluation_parts(
     facts: Sequence[tuple[str, str]],
     card: Scorecard,
     images: NDArray[np.uint8],
     origins: tuple[str, ...],
     calibration_note: str,
-) -> str:
-    """The report of one evaluation.
+) -> list[str]:
+    """The parts of the report of one evaluation.
 
     facts: what was evaluated on what, in words. images: (N, H, W) uint8 grey, row for row the card's.
     calibration_note: where the temperature comes from.
     """
-    parts = [
+    return [
         table(("", ""), [*facts, *_headline(card)]),
         heading("Each class"),
         picture(pictures.class_bars(card), "precision, recall and F1 of each class"),
@@ -91,7 +90,6 @@ def evaluation_page(
         paragraph("The most confident wrong answers. Many are pictures whose label people would dispute too."),
         picture(pictures.mistakes_sheet(card, images, origins), "pictures with truth, prediction and confidence"),
     ]
-    return page(title, parts)
 
 
 def _headline(card: Scorecard) -> list[tuple[str, str]]:

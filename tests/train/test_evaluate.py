@@ -1,0 +1,228 @@
+"""``train evaluate`` on a network that is trained here, on the tiny bundle, and on real rows where they are."""
+
+import argparse
+import base64
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.errors import DataError, EdgeError, RunError, UsageError
+from tests.devdata import ROOT
+from tests.train import shapes
+from tests.train.conftest import FerFiles
+from train import evaluate
+from train.calibration import expected_calibration_error, softmax
+from train.data import TEST, VALIDATION, read_dataset
+from train.fit import fit
+from train.predict import predict_logits
+from train.recipe import make_recipe
+
+TINY7 = ROOT / "tests/golden/tiny7"
+
+
+class Trained:
+    """A run folder and its data."""
+
+    def __init__(self, folder: Path) -> None:
+        self.run = folder / "run"
+        self.data = shapes.write_folder(folder / "data", shapes.dataset())
+        fit(make_recipe(shapes.RECIPE), shapes.dataset(), self.run)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return Trained(tmp_path_factory.mktemp("trained"))
+
+
+def run_evaluate(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    evaluate.add_arguments(parser)
+    return evaluate.run(parser.parse_args([str(each) for each in arguments]))
+
+
+def read(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
+class Page(HTMLParser):
+    """The pictures of a page and everything it would fetch."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.pictures: list[Any] = []
+        self.fetched: list[str] = []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag != "script"
+        for name, value in attrs:
+            if name == "src" and value and value.startswith("data:image/png;base64,"):
+                data = np.frombuffer(base64.b64decode(value.split(",", 1)[1]), dtype=np.uint8)
+                self.pictures.append(cv2.imdecode(data, cv2.IMREAD_COLOR))
+            elif name in ("src", "href") and value:
+                self.fetched.append(value)
+
+
+def test_a_trained_run_is_scored_calibrated_and_reported(trained: Trained, tmp_path: Path, capsys: Any) -> None:
+    assert run_evaluate("--run", trained.run, "--data", trained.data, "--out", tmp_path) == 0
+    rows = read_dataset(trained.data, size=shapes.SIDE).subset(VALIDATION)
+    logits = predict_logits(trained.run / "best.keras", rows.images)
+    accuracy = float((logits.argmax(axis=1) == rows.labels).mean())
+
+    metrics = read(tmp_path / "metrics.json")
+    assert metrics["accuracy"] == pytest.approx(accuracy)
+    assert metrics["rows"] == len(rows) == 48
+    assert accuracy > 0.6  # the network did learn, so the report is about something
+    confusion = np.array(metrics["confusion"])
+    assert confusion.sum() == 48
+    for index, name in enumerate(shapes.CLASSES):
+        assert metrics["per_class"][name]["recall"] == pytest.approx(confusion[index, index] / 16)
+    assert metrics["ferplus_agreement"] is None
+    assert 0 <= metrics["flip_averaged_accuracy"] <= 1
+
+    calibration = read(tmp_path / "calibration.json")
+    after = softmax(logits, calibration["temperature"])
+    assert metrics["calibration"]["ece_after"] == pytest.approx(expected_calibration_error(after, rows.labels))
+    assert metrics["calibration"]["nll_after"] <= metrics["calibration"]["nll_before"]
+
+    page = Page(tmp_path / "report.html")
+    assert len(page.pictures) == 6
+    assert all(picture is not None and picture.std() > 5 for picture in page.pictures)
+    assert page.fetched == []
+    assert f"{accuracy:.2%}" in (tmp_path / "report.html").read_text()
+    assert f"accuracy {accuracy:.2%} of 48 rows" in capsys.readouterr().out
+
+
+def test_each_look_at_validation_is_logged_and_test_is_not_one(trained: Trained) -> None:
+    log = trained.run / "run.log"
+    before = log.read_text().splitlines()
+    fits = read(trained.run / "metrics.json")
+    for _ in range(2):
+        run_evaluate("--run", trained.run, "--data", trained.data, "--no-flip")
+    run_evaluate("--run", trained.run, "--data", trained.data, "--split", "test", "--no-flip")
+    new = log.read_text().splitlines()[len(before) :]
+    assert len(new) == 2
+    accuracy = read(trained.run / "evaluation/metrics.json")["accuracy"]
+    assert all(re.fullmatch(rf"\S+Z validation evaluate best\.keras .*{accuracy:.4f}", line) for line in new)
+    assert read(trained.run / "metrics.json") == fits  # fit's own figures stay
+
+
+def test_other_splits_use_the_stored_temperature(trained: Trained) -> None:
+    run_evaluate("--run", trained.run, "--data", trained.data)
+    run_evaluate("--run", trained.run, "--data", trained.data, "--split", "test")
+    stored = read(trained.run / "evaluation/calibration.json")["temperature"]
+    found = read(trained.run / "evaluation/test/metrics.json")
+    assert found["calibration"]["temperature"] == stored
+    assert "calibration.json" in found["calibration"]["note"]
+    assert not (trained.run / "evaluation/test/calibration.json").exists()
+    rows = read_dataset(trained.data, size=shapes.SIDE).subset(TEST)
+    logits = predict_logits(trained.run / "best.keras", rows.images)
+    expected = expected_calibration_error(softmax(logits, stored), rows.labels)
+    assert found["calibration"]["ece_after"] == pytest.approx(expected)
+
+
+def test_a_temperature_of_another_network_is_not_used(trained: Trained, tmp_path: Path) -> None:
+    stale = {"temperature": 9.0, "model": {"sha256": "0" * 64}}
+    (tmp_path / "calibration.json").write_text(json.dumps(stale))
+    lone = tmp_path / "copy.keras"
+    shutil.copy(trained.run / "best.keras", lone)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        run_evaluate("--model", lone, "--data", trained.data, "--split", "test", "--out", tmp_path, "--no-flip")
+    found = read(tmp_path / "metrics.json")["calibration"]
+    assert found["temperature"] == 1.0
+    assert "not calibrated" in found["note"]
+
+
+def test_the_train_split_can_be_scored_too(trained: Trained, tmp_path: Path) -> None:
+    run_evaluate("--run", trained.run, "--data", trained.data, "--split", "train", "--out", tmp_path, "--no-flip")
+    assert read(tmp_path / "metrics.json")["rows"] == 120
+
+
+def test_labels_in_another_order_do_not_change_the_score(trained: Trained, tmp_path: Path) -> None:
+    """The data's classes are put in the network's order."""
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run)
+    recipe = read(run / "recipe.json")
+    run_evaluate("--run", run, "--data", trained.data, "--out", tmp_path / "a", "--no-flip")
+    recipe["classes"] = ["happy", "angry", "sad"]
+    (run / "recipe.json").write_text(json.dumps(recipe))
+    run_evaluate("--run", run, "--data", trained.data, "--out", tmp_path / "b", "--no-flip")
+    straight, swapped = (np.array(read(tmp_path / name / "metrics.json")["confusion"]) for name in "ab")
+    np.testing.assert_array_equal(swapped, straight[[1, 0, 2]])
+
+
+def without_split(trained: Trained, folder: Path, split: str) -> Path:
+    shutil.copytree(trained.data, folder, ignore=shutil.ignore_patterns(split))
+    return folder
+
+
+def test_bad_input_is_said_in_one_line(trained: Trained, tmp_path: Path) -> None:
+    data = without_split(trained, tmp_path / "no-test", "test")
+    missing = tmp_path / "no-sad-validation"
+    shutil.copytree(trained.data, missing)
+    shutil.rmtree(missing / "validation/sad")
+    two = tmp_path / "two-classes"
+    shutil.copytree(trained.data, two, ignore=shutil.ignore_patterns("sad"))
+    empty_run = tmp_path / "untrained"
+    empty_run.mkdir()
+    shutil.copy(trained.run / "recipe.json", empty_run)
+    old_run = tmp_path / "old"
+    shutil.copytree(trained.run, old_run)
+    (old_run / "recipe.json").write_text(json.dumps({**read(old_run / "recipe.json"), "schema": "other/0"}))
+    cases: list[tuple[type[EdgeError], str, tuple[object, ...]]] = [
+        (DataError, "test", ("--run", trained.run, "--data", data, "--split", "test")),
+        (DataError, "sad", ("--run", trained.run, "--data", missing)),
+        (DataError, "has no sad", ("--run", trained.run, "--data", two)),
+        (DataError, "has no disgust or fear", ("--bundle", TINY7, "--data", trained.data)),
+        (RunError, "best.keras", ("--run", empty_run, "--data", trained.data)),
+        (RunError, "other/0", ("--run", old_run, "--data", trained.data)),
+        (RunError, "recipe.json", ("--run", tmp_path / "absent", "--data", trained.data)),
+        (UsageError, "--classes", ("--bundle", TINY7, "--data", trained.data, "--classes", "angry,sad")),
+        (DataError, "absent.csv", ("--run", trained.run, "--data", tmp_path / "absent.csv")),
+    ]
+    for kind, said, arguments in cases:
+        with pytest.raises(kind) as caught:
+            run_evaluate(*arguments, "--out", tmp_path / "out", "--no-flip")
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lone_file_needs_as_many_labels_as_outputs(trained: Trained, tmp_path: Path) -> None:
+    lone = tmp_path / "lone.keras"
+    shutil.copy(trained.run / "best.keras", lone)
+    arguments = ("--model", lone, "--data", trained.data, "--out", tmp_path / "out", "--no-flip")
+    assert run_evaluate(*arguments) == 0
+    with pytest.raises(UsageError, match="3 labels"):
+        run_evaluate(*arguments, "--classes", "angry,sad")
+
+
+def test_the_bundle_that_ships_is_scored_on_real_rows(fer_files: FerFiles, tmp_path: Path) -> None:
+    """The whole of PublicTest through the command line, as a user would; every figure against the device's own."""
+    command = [sys.executable, "-m", "train", "evaluate", "--bundle", str(TINY7), "--data", str(fer_files.csv)]
+    command += ["--ferplus", str(fer_files.ferplus), "--out", str(tmp_path), "--no-flip"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    found = read(tmp_path / "metrics.json")
+    assert found["rows"] == 3589
+    assert [found["per_class"][name]["support"] for name in found["classes"]] == [467, 56, 496, 895, 653, 415, 607]
+    assert found["calibration"]["card"]["temperature"] == read(TINY7 / "card.json")["temperature"]
+    assert found["ferplus_agreement"]["rows"] > 2500
+    assert len(Page(tmp_path / "report.html").pictures) == 6
+    absent = subprocess.run(
+        [*command, "--split", "test"], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert absent.returncode == 1
+    assert "test split" in absent.stderr
+    assert "Traceback" not in absent.stderr
