@@ -58,10 +58,9 @@ def inspect(dataset: Dataset) -> Findings:
     _, first = np.unique(group[train], return_index=True)
     repeated[np.flatnonzero(train)[first]] = False
 
-    flat = dataset.images.reshape(len(dataset), -1)
     return Findings(
         group=group,
-        constant=(flat == flat[:, :1]).all(axis=1) if len(dataset) else np.zeros(0, dtype=bool),
+        constant=(dataset.images == dataset.images[:, :1, :1]).all(axis=(1, 2)),
         no_face=np.zeros(len(dataset), dtype=bool) if dataset.no_face is None else dataset.no_face,
         leaked=train & seen_outside[group],
         conflicting=train & (labels_of_group.sum(axis=1) > 1)[group],

@@ -1,7 +1,9 @@
 """The real FER-2013 rows, written out and read once a session, where the development data is there."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +21,12 @@ class FerFiles(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def fer_files(tmp_path_factory: pytest.TempPathFactory) -> FerFiles:
+def fer_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FerFiles]:
     script = fer2013() / "write_csv.py"
     folder = tmp_path_factory.mktemp("fer2013")
     subprocess.run([sys.executable, str(script), str(folder)], check=True, capture_output=True, timeout=240)
-    return FerFiles(folder / "fer2013.csv", folder / "fer2013new.csv")
+    yield FerFiles(folder / "fer2013.csv", folder / "fer2013new.csv")
+    shutil.rmtree(folder)  # 270 MB that pytest would keep
 
 
 @pytest.fixture(scope="session")
