@@ -17,13 +17,14 @@ _SIDE = 48
 
 
 def sharpness(crop: NDArray[np.uint8]) -> float:
-    """Variance of the Laplacian (Pech-Pacheco 2000) over the variance of the crop, times 100: free of contrast.
+    """Variance of the Laplacian (Pech-Pacheco 2000) as a share of the picture's own variance, at 48x48.
 
-    crop: (H, W) uint8 grey. 0 for an even picture.
+    The share makes it independent of contrast: a pale face is not a blurred one. crop: (H, W) uint8 grey; 0 for an
+    even picture.
     """
     shrinking = crop.shape[0] > _SIDE
     small = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-    return float(cv2.Laplacian(small, cv2.CV_32F).var())
+    return float(cv2.Laplacian(small, cv2.CV_32F).var() / max(float(small.var()), 1.0))
 
 
 def yaw(landmarks: Landmarks) -> float:
@@ -44,7 +45,7 @@ def why_not_judged(face: Face, crop: NDArray[np.uint8], settings: JudgementSetti
 
     crop: (H, W) uint8 grey, as the classifier would get it.
     """
-    if min(face.box.width, face.box.height) < settings.min_face_px:
+    if face.box.height < settings.min_face_px:
         return "small"
     if face.landmarks is not None and abs(yaw(face.landmarks)) > settings.max_yaw:
         return "turned"

@@ -77,12 +77,12 @@ class TrackingSettings:
 @dataclass(frozen=True, slots=True)
 class JudgementSettings:
     min_face_px: int = 32
-    """Smaller faces are tracked, not judged."""
-    min_sharpness: float = 20.0
-    """Variance of the Laplacian of the 48x48 crop below which a face is blurred."""
+    """Faces whose box is less high are tracked, not judged."""
+    min_sharpness: float = 0.02
+    """Variance of the Laplacian of the 48x48 crop, as a share of the crop's variance, below which it is blurred."""
     min_brightness: float = 20.0
     """Mean grey level below which a face is too dark."""
-    max_yaw: float = 0.45
+    max_yaw: float = 0.4
     """How far the nose may be off the eyes' middle, as a share of the eye distance."""
     confidence_threshold: float = 0.45
     """Smoothed calibrated probability below which the emotion is unknown."""
