@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.preprocess import resize_grey
 from edge.records import Face, Landmarks
 from edge.settings import JudgementSettings
 
@@ -22,9 +23,10 @@ def sharpness(crop: NDArray[np.uint8]) -> float:
     The share makes it independent of contrast: a pale face is not a blurred one. crop: (H, W) uint8 grey; 0 for an
     even picture.
     """
-    shrinking = crop.shape[0] > _SIDE
-    small = cv2.resize(crop, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-    return float(cv2.Laplacian(small, cv2.CV_32F).var() / max(float(small.var()), 1.0))
+    small = resize_grey(crop, _SIDE, _SIDE)
+    _, detail = cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_32F))
+    _, contrast = cv2.meanStdDev(small)
+    return float(detail[0, 0] ** 2 / max(contrast[0, 0] ** 2, 1.0))
 
 
 def yaw(landmarks: Landmarks) -> float:
