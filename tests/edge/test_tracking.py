@@ -3,13 +3,17 @@
 import random
 from collections.abc import Sequence
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge.detectors.yunet import YunetDetector
 from edge.records import Box, Face, Track
 from edge.settings import TrackingSettings
 from edge.tracking import Tracker, distance, iou
+from tests import devdata
 
 FRAME_S = 1 / 15
 SETTINGS = TrackingSettings(max_age_s=0.8, min_hits=3, gate=0.6)
@@ -154,3 +158,29 @@ def test_overlap_of_known_boxes() -> None:
     assert iou(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(50 / 150)
     assert iou(Box(0, 0, 10, 10), Box(20, 0, 10, 10)) == 0.0
     assert distance(Box(0, 0, 10, 10), Box(5, 0, 10, 10)) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("clip", "people"),
+    [
+        ("single_face.mp4", 1),
+        ("face-demographics-walking-and-pause.gif", 3),
+        ("head-pose-face-detection-female.gif", 1),
+    ],
+)
+def test_real_clips_have_exact_numbers_of_people_with_a_quarter_of_the_detections_lost(clip: str, people: int) -> None:
+    detector = YunetDetector(devdata.yunet())
+    capture = cv2.VideoCapture(str(devdata.media(clip)))
+    period_s = 1 / capture.get(cv2.CAP_PROP_FPS)
+    detected: list[list[Face]] = []
+    while True:
+        good, image = capture.read()
+        if not good:
+            break
+        detected.append(detector.detect(np.asarray(image, np.uint8)))
+    for seed in range(5):
+        dice, tracker, seen = random.Random(seed), Tracker(SETTINGS), set[int]()
+        for n, faces in enumerate(detected):
+            kept = [face for face in faces if dice.random() > 0.25]
+            seen |= set(ids(tracker.update(kept, n * period_s)))
+        assert seen == set(range(1, people + 1)), seed
