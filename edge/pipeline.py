@@ -66,7 +66,8 @@ class Pipeline:
         self._input_hw = input_hw
         self._max_age_s = tracking.max_age_s
         self._tracker = Tracker(tracking)
-        self._settings = judgement
+        self.judgement = judgement
+        """May be replaced while running; takes effect with the next frame."""
         self._new_id = new_id or UlidMaker()
         self._people: dict[int, _Person] = {}
         self._seq = 0
@@ -78,20 +79,20 @@ class Pipeline:
     @property
     def confidence_threshold(self) -> float:
         """Smoothed probability below which an emotion is ``unknown``; takes effect with the next frame."""
-        return self._settings.confidence_threshold
+        return self.judgement.confidence_threshold
 
     @confidence_threshold.setter
     def confidence_threshold(self, value: float) -> None:
-        self._settings = replace(self._settings, confidence_threshold=value)
+        self.judgement = replace(self.judgement, confidence_threshold=value)
 
     @property
     def judgement(self) -> JudgementSettings:
         """What decides; a new one takes effect with the next frame."""
-        return self._settings
+        return self.judgement
 
     @judgement.setter
     def judgement(self, value: JudgementSettings) -> None:
-        self._settings = value
+        self.judgement = value
 
     def step(self, frame: Frame) -> list[EmotionEvent]:
         """Events of one frame in order: ends, then starts and changes by track number."""
@@ -105,7 +106,7 @@ class Pipeline:
         events = [self._end(track_id, now_s, time) for track_id in sorted(gone)]
         for track in seen:
             before = self._people.get(track.track_id)
-            judgement = judge(before.judgement if before else None, scores.get(track.track_id), now_s, self._settings)
+            judgement = judge(before.judgement if before else None, scores.get(track.track_id), now_s, self.judgement)
             share = share_of_frame(track.face.box, *frame.image.shape[:2])
             person = _Person(track, share, rolls[track.track_id], judgement)
             self._people[track.track_id] = person
@@ -129,7 +130,7 @@ class Pipeline:
         roll = before.roll if before else None
         if track.face.landmarks is None:
             return roll
-        return smooth(roll, roll_deg(track.face.landmarks), track.last_seen_s, self._settings.smoothing_s)
+        return smooth(roll, roll_deg(track.face.landmarks), track.last_seen_s, self.judgement.smoothing_s)
 
     def _classify(
         self, image: NDArray[np.uint8], seen: list[Track], rolls: dict[int, Smoothed[float] | None]
@@ -139,7 +140,7 @@ class Pipeline:
         for track in seen:
             roll = rolls[track.track_id]
             crop = crop_face(image, track.face, self._geometry, *self._input_hw, roll.value if roll else 0.0)
-            if why_not_judged(track.face, crop, self._settings) is None:
+            if why_not_judged(track.face, crop, self.judgement) is None:
                 crops[track.track_id] = crop
         return dict(zip(crops, self._classifier.classify(list(crops.values())), strict=True)) if crops else {}
 

@@ -159,6 +159,7 @@ def test_the_threshold_can_be_set_while_running() -> None:
     made = make([[face(50)]] * 30, [{"happy": 0.6, "sad": 0.3, "neutral": 0.1}])
     events = [event for frame in film(10) for event in made.step(frame)]
     made.confidence_threshold = 0.7
+    assert made.judgement == replace(JUDGEMENT, confidence_threshold=0.7)
     assert made.confidence_threshold == 0.7
     events += [event for frame in film(30)[10:] for event in made.step(frame)]
     assert [(event.emotion, round(event.confidence, 2)) for event in events] == [("happy", 0.6), (UNKNOWN, 0.6)]
