@@ -85,15 +85,6 @@ class Pipeline:
     def confidence_threshold(self, value: float) -> None:
         self.judgement = replace(self.judgement, confidence_threshold=value)
 
-    @property
-    def judgement(self) -> JudgementSettings:
-        """What decides; a new one takes effect with the next frame."""
-        return self.judgement
-
-    @judgement.setter
-    def judgement(self, value: JudgementSettings) -> None:
-        self.judgement = value
-
     def step(self, frame: Frame) -> list[EmotionEvent]:
         """Events of one frame in order: ends, then starts and changes by track number."""
         now_s, time = frame.monotonic_s, frame.captured_at
