@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,11 @@ class ThreadedCamera:
 
 
 def identity_of(settings: Settings, bundle: Bundle) -> Identity:
-    """Who speaks. The device is named by the configuration, else by the host."""
+    """Who speaks. The device is named by the configuration, else by the host; a file without its folders."""
     host = re.sub(r"[^a-zA-Z0-9_-]", "-", socket.gethostname())[:64]
-    name = parse_source(settings.camera.source).name
-    return Identity(settings.device.id or host or "camera", name, bundle.name, bundle.version, __version__)
+    source = parse_source(settings.camera.source)
+    camera = Path(source.name).name if source.kind in ("video", "pictures") else source.name
+    return Identity(settings.device.id or host or "camera", camera, bundle.name, bundle.version, __version__)
 
 
 def state_dir_of(settings: Settings) -> Path:
@@ -201,14 +203,43 @@ def compose(settings: Settings, fast: bool, stack: ExitStack) -> Parts:
     )
 
 
-def run(settings: Settings, fast: bool = False, reload: Callable[[], Settings] | None = None) -> int:
-    """Compose, serve, close: ``end`` events, then ``offline``, then everything else. The exit code."""
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    code: int
+    frames: int
+    fps: float
+    dropped: int
+    faces: int
+    events: int
+    latency_p50_ms: float
+    latency_p95_ms: float
+    detector: str
+    backend: str
+
+
+def run(settings: Settings, fast: bool = False, reload: Callable[[], Settings] | None = None) -> Outcome:
+    """Compose, serve, close: ``end`` events, then ``offline``, then everything else."""
     with Signals() as signals, ExitStack() as stack:
         parts = compose(settings, fast, stack)
-        code = Appliance(settings, parts, signals, reload).serve()
+        appliance = Appliance(settings, parts, signals, reload)
+        code = appliance.serve()
+        fps, p50_ms, p95_ms = appliance.reporter.run.take(time.monotonic())
     if not parts.camera.closed:
         # A thread that hangs in the camera's driver can't be ended, and may abort the interpreter's own shutdown.
         logging.shutdown()
         sys.stdout.flush()
         os._exit(code)
-    return code
+    return Outcome(
+        code=code,
+        frames=appliance.reporter.run.total,
+        fps=fps,
+        dropped=parts.camera.dropped,
+        faces=appliance.faces,
+        events=appliance.events,
+        latency_p50_ms=p50_ms,
+        latency_p95_ms=p95_ms,
+        detector=parts.detector,
+        backend=parts.backend.backend,
+    )

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
-from urllib.parse import urlsplit
 
 from edge.errors import ConfigError, UsageError
 from edge.settings import Settings
+from edge.sinks.mqtt_broker import parse_broker
 
 PROGRAM_FOLDER = Path(__file__).resolve().parent.parent
 
@@ -175,27 +175,17 @@ def check(settings: Settings, origin: str) -> None:
             f"expected mqtt.topic_prefix of letters, digits, _ and -, with / between levels, in {origin}, "
             f"got {_shown(settings.mqtt.topic_prefix)}; rename it"
         )
-    _check_broker(settings.mqtt.broker, origin)
+    if "@" in settings.mqtt.broker:  # not echoed: it may hold a password
+        raise ConfigError(
+            f"expected mqtt.broker as mqtt://host:port in {origin}, got one with a user name in it; "
+            "use mqtt.username and mqtt.password_file"
+        )
+    if settings.mqtt.broker:
+        parse_broker(settings.mqtt.broker)
     if bool(settings.mqtt.certificate_file) != bool(settings.mqtt.key_file):
         raise ConfigError(
             f"expected mqtt.certificate_file and mqtt.key_file together in {origin}, got one of them; name both"
         )
-
-
-def _check_broker(broker: str, origin: str) -> None:
-    if not broker:
-        return
-    wanted = f"expected mqtt.broker as mqtt://host:port or mqtts://host:port in {origin}, got"
-    if "@" in broker:  # not echoed: it may hold a password
-        raise ConfigError(f"{wanted} one with a user name in it; use mqtt.username and mqtt.password_file")
-    try:
-        url = urlsplit(broker)
-        port = url.port
-    except ValueError as error:
-        raise ConfigError(f"{wanted} an address with a bad host or port ({_one_line(error)}); mend it") from error
-    plain = url.scheme in ("mqtt", "mqtts") and url.hostname and not (url.path.strip("/") or url.query or url.fragment)
-    if not plain or port == 0 or " " in broker:
-        raise ConfigError(f"{wanted} {_shown(broker)}; mend it")
 
 
 def _typed(name: str, value: object, hint: object, origin: str) -> object:

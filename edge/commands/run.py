@@ -29,4 +29,4 @@ def run(args: argparse.Namespace) -> int:
 
     from edge.app import run as serve
 
-    return serve(settings, args.fast, load)
+    return serve(settings, args.fast, load).code
