@@ -30,14 +30,15 @@ def sheet(data: Dataset, rows: NDArray[np.int64]) -> bytes:
     """Pictures with their class, split and origin, up to eight in a row. rows: indices, one or more."""
     columns = min(8, len(rows))
     height = -(-len(rows) // columns)
-    figure = Figure(figsize=(1.35 * columns, 1.85 * height))
+    figure = Figure(figsize=(1.35 * columns, 1.75 * height))
     for axes in (grid := figure.subplots(height, columns, squeeze=False)).flat:
         axes.axis("off")
     for axes, row in zip(grid.flat, rows, strict=False):
         axes.imshow(data.images[row], cmap="gray", vmin=0, vmax=255)
         where = f"\n{_tail(data.origins[row])}" if data.origins else ""
         axes.set_title(f"{data.classes[data.labels[row]]}, {data.splits[row]}{where}", fontsize=7)
-    figure.tight_layout(w_pad=0.2, h_pad=0.9)
+    # By hand: tight_layout measures every title twice and takes most of the report's time.
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.04, hspace=0.32)
     return png(figure)
 
 

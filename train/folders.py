@@ -76,7 +76,10 @@ def read_folder(root: Path, size: int, seed: int, *, resplit: bool = False) -> F
 
     Raises DataError where there are no class folders with pictures, or more than MAX_BAD_SHARE can't be read.
     """
-    files, dropped = _find_pictures(root)
+    try:
+        files, dropped = _find_pictures(root)
+    except OSError as error:
+        raise DataError(f"can't look into {error.filename} ({error.strerror}); check its permissions") from error
     classes = in_usual_order(name for _, _, name in files)
     images, labels, splits, origins = [], [], [], []
     failures: list[tuple[str, str]] = []  # origin, the whole message

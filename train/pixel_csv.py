@@ -58,7 +58,7 @@ def open_csv(path: Path) -> Iterator[tuple[list[str], Iterator[tuple[int, list[s
             for cells in reader:
                 if cells:
                     yield reader.line_num, [cell.strip().strip('"') for cell in cells]
-        except csv.Error as error:
+        except (csv.Error, OSError) as error:
             raise DataError(
                 f"{path}:{reader.line_num} can't be read as CSV ({error}); download the file again"
             ) from error
