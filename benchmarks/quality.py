@@ -58,6 +58,12 @@ def darkened(mean: float, noise: float = 2.0) -> Callable[[Picture], Picture]:
     return spoil
 
 
+def rolled(degrees: float) -> Callable[[Picture], Picture]:
+    matrix = cv2.getRotationMatrix2D((23.5, 23.5), -degrees, 1.0)
+    border = cv2.BORDER_REPLICATE
+    return lambda face: np.asarray(cv2.warpAffine(face, matrix, (48, 48), borderMode=border), np.uint8)
+
+
 def turned(faces: Sequence[Picture], yunet: Path) -> NDArray[np.float64]:
     """|yaw| of each face as YuNet sees it, enlarged and framed; NaN where it sees none."""
     detector = YunetDetector(yunet)
@@ -103,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lambda p: float(p.mean()),
         {str(n): darkened(n) for n in (128, 64, 40, 30, 20, 15, 10, 5)},
     )
+
+    table("roll: degrees -> sharpness", sharpness, {str(d): rolled(d) for d in (0, 5, 10, 15, 20, 25, 30, 40)})
 
     hits, sure = right(faces)
     sharp = np.array([sharpness(face) for face in faces])

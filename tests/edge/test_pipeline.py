@@ -314,3 +314,13 @@ def test_real_clips(kind: str) -> None:
     appears = brief(play_clip("noface_face.mov", detector()))
     assert [event[:2] for event in appears] == [("start", 1), ("end", 1)]
     assert 96 / 26.5 <= appears[0][4] <= 96 / 26.5 + 1.0  # the face appears in frame 96
+
+
+def test_the_same_frames_give_the_same_events() -> None:
+    def transcript() -> list[EmotionEvent]:
+        detector = YunetDetector(devdata.yunet())
+        return [replace(event, id="") for event in play_clip("face-demographics-walking-and-pause.gif", detector)]
+
+    first = transcript()
+    assert first == transcript()
+    assert [event.event_type.value for event in first] == ["start"] * 3 + ["end"] * 3
