@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from convert import agreement
-from convert.runner import run_model
+from convert.runner import require_interpreter, run_model
 from edge.bundle import load_bundle
 from edge.errors import EXIT_OK, DataError
 from train.data import SPLITS, VALIDATION, load_dataset
@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the table; ConversionError (exit 1) where int8 loses more than is shipped."""
     bundle = load_bundle(args.bundle)
+    for python in args.also_python:
+        require_interpreter(python)
     seed = int(bundle.card.get("network", {}).get("recipe", {}).get("seed", 0))
     dataset = load_dataset(args.data, classes=bundle.labels, size=bundle.input.shape[1], seed=seed)
     rows = dataset.subset(args.split)

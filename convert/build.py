@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from convert import agreement, card, edgetpu_check, edgetpu_compile, layers, quantize
 from convert.folder import replaced_folder
 from convert.golden import make_golden
-from convert.runner import run_model
+from convert.runner import require_interpreter, run_model
 from edge.bundle import load_bundle
 from edge.errors import ConversionError, DataError, RunError
 from edge.records import TensorSpec
@@ -55,6 +55,9 @@ def run(args: argparse.Namespace) -> int:
     trained = load_run(args.run_dir)
     if not args.data.exists():
         raise DataError(f"expected the training data at {args.data}, found nothing; name it with --data")
+    edgetpu_compile.find_compiler(args.compiler)
+    for python in args.also_python:
+        require_interpreter(python)
     # The folder first: an unwritable one must not be found out after minutes of work.
     with replaced_folder(args.out) as staging:
         _build(args, trained, staging)

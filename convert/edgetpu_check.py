@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convert.edgetpu_rules import RECIPE_MEND, activation_bytes, dynamic, first_complaint
+from convert.edgetpu_rules import RECIPE_MEND, activation_bytes, dynamic, first_complaint, open_question
 from convert.flatbuffer import Graph, Operator, Tensor, macs, parse_tflite
 from edge.errors import EXIT_FAILURE, EXIT_OK, ConversionError
 
@@ -42,6 +42,11 @@ class Check:
         return not self.refusals and all(verdict.maps for verdict in self.verdicts)
 
     @property
+    def open_questions(self) -> list[str]:
+        """Operators that should map, of which no public source says so."""
+        return [question for each in self.verdicts if each.maps and (question := open_question(each.op))]
+
+    @property
     def macs(self) -> int:
         return sum(macs(verdict.op) for verdict in self.verdicts)
 
@@ -71,6 +76,7 @@ class Check:
             "parameter_bytes_on_chip": self.parameter_bytes,
             "working_bytes": self.working_bytes,
             "fits_on_chip": self.parameter_bytes <= ON_CHIP_BYTES,
+            "not_established": self.open_questions,
         }
 
 
@@ -139,6 +145,7 @@ def summary(check: Check) -> str:
         head = "every operator will map" if check.ok else "not every operator will map"
     lines = [f"Edge TPU check of {check.name}: {head} (by the documented rules; nothing was compiled)"]
     lines += [f"  refused as a whole: {reason}; {mend}" for reason, mend in check.refusals]
+    lines += [f"  not established: {question}" for question in check.open_questions]
     lines += [
         f"  operators mapped     {facts['operators_mapped']} of {facts['operators']}",
         f"  multiply-adds mapped {facts['macs_mapped']:,} of {facts['macs']:,} ({share:.1f} %)",

@@ -35,6 +35,12 @@ MENDS = {
     "PACK": "convert with a fixed batch of one: keras.Input(batch_shape=(1, H, W, C))",
     "BATCH_MATMUL": "use a dense layer with constant weights",
 }
+VERSION_MENDS = {
+    # TFLite writes one version for all operators of a kind.
+    "CONV_2D": "a grouped convolution or 4-bit weights raise the version of every convolution in the file",
+    "RESIZE_NEAREST_NEIGHBOR": "resize without half-pixel centres, or bilinearly",
+    "FULLY_CONNECTED": "convert with python -m convert",
+}
 OTHER_MEND = "replace its layer by one of convolution, dense, pooling, add, concatenation and ReLU6"
 RECIPE_MEND = "convert with python -m convert (int8 operators only, int8 input and output)"
 WITH_WEIGHTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -58,7 +64,7 @@ def _supported(op: Operator) -> Complaint | None:
     if op.version > VERSIONS[op.name]:
         return (
             f"version {op.version}, at most {VERSIONS[op.name]} is known",
-            "convert with python -m convert, or see which option of the layer asks for the newer version",
+            VERSION_MENDS.get(op.name, "see which option of the layer asks for the newer version, and leave it out"),
         )
     return None
 
@@ -117,16 +123,17 @@ def _own_limits(op: Operator) -> Complaint | None:
     """The "known limitations" column of the table."""
     height, width = op.options.get("DilationHFactor", 1), op.options.get("DilationWFactor", 1)
     result = op.outputs[0]
-    axes = _constant_integers(op.inputs[1]) if len(op.inputs) > 1 else ()
+    data = op.inputs[0] if op.inputs else None
+    constants = _constant_integers(op.inputs[1]) if len(op.inputs) > 1 else ()
     if op.name == "CONV_2D" and height != width:
         return f"dilation {height}x{width}", "use the same dilation in both directions"
     if op.name == "DEPTHWISE_CONV_2D" and (height, width) != (1, 1):
         return f"dilation {height}x{width}", "use a depthwise convolution without dilation"
     if op.name in ("MAX_POOL_2D", "AVERAGE_POOL_2D", "CONCATENATION") and op.options.get("FusedActivationFunction"):
         return "fused activation", "put the activation before it, or into a convolution"
-    if op.name == "MEAN" and op.inputs[0] is not None and len(op.inputs[0].shape) == 4 and not {*axes} <= {1, 2}:
-        return f"mean over axes {list(axes)}", "average over height and width only"
-    if (op.name == "PAD" and any(axes[:2])) or (op.name == "PAD" and len(axes) == 8 and any(axes[6:])):
+    if op.name == "MEAN" and data is not None and len(data.shape) == 4 and not {a % 4 for a in constants} <= {1, 2}:
+        return f"mean over axes {list(constants)}", "average over height and width only"
+    if op.name == "PAD" and len(constants) == 8 and any((*constants[:2], *constants[6:])):
         return "padding of batch or channels", "pad height and width only"
     if op.name in ("SOFTMAX", "FULLY_CONNECTED") and result.elements != result.shape[-1:][0]:
         return f"output {_shape(result.shape)} is not one-dimensional", "flatten it first"
@@ -142,8 +149,17 @@ def _own_limits(op: Operator) -> Complaint | None:
 
 
 RULES: tuple[Callable[[Operator], Complaint | None], ...] = (
-    _supported, _static, _quantized, _dimensions, _weights, _own_limits,
+    # Weights before versions: a grouped convolution is also of a newer version, and the group is the reason.
+    _weights, _supported, _static, _quantized, _dimensions, _own_limits,
 )  # fmt: skip
+
+
+def open_question(op: Operator) -> str | None:
+    """What no public source settles about an operator that should map."""
+    broadcast = len({tensor.shape for tensor in _activations(op)}) > 1
+    if op.name in ("ADD", "MUL", "SUB") and broadcast and len(_activations(op)) == 3:
+        return f"{op.name} (op {op.index}) broadcasts one activation over another, as squeeze-and-excite does"
+    return None
 
 
 def _activations(op: Operator) -> list[Tensor]:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge.errors import ConversionError, UsageError
+from edge.errors import ConversionError, EdgeError, UsageError
 
 
 @contextlib.contextmanager
@@ -29,7 +29,7 @@ def replaced_folder(out: Path) -> Iterator[Path]:
         yield staging
         _swap(staging, target)
     except OSError as error:
-        if isinstance(error, ConversionError) or error.strerror is None:
+        if isinstance(error, EdgeError):  # some leaves are OSErrors too, about something else
             raise
         kept = "the old bundle is unchanged" if target.exists() else "nothing was written"
         raise ConversionError(

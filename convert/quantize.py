@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.edgetpu_rules import MENDS, OTHER_MEND
 from convert.flatbuffer import parse_tflite
 from edge.errors import ConversionError
 
@@ -120,12 +121,12 @@ def _convert(converter: Any) -> bytes:
 
 
 def _require_int8(content: bytes) -> None:
-    graphs = parse_tflite(content, "the converted model")
-    for tensor in graphs[0].tensors:
-        if tensor.dtype not in ("INT8", "INT32"):
+    for op in parse_tflite(content, "the converted model")[0].operators:
+        tensors = [tensor for tensor in (*op.inputs, *op.outputs) if tensor is not None]
+        if op.name not in ("QUANTIZE", "DEQUANTIZE") and any(t.dtype not in ("INT8", "INT32") for t in tensors):
             raise ConversionError(
-                f"expected every tensor int8 (biases int32), {tensor.name!r} is {tensor.dtype}; "
-                "replace its layer (python -m convert check says by what)"
+                f"expected every operator in int8, {op.name} ({op.outputs[0].name.split(';')[0]}) stays "
+                f"{op.outputs[0].dtype}; {MENDS.get(op.name, OTHER_MEND)}"
             )
 
 

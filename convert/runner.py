@@ -6,6 +6,7 @@ input. numpy only.
 """
 
 import io
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,14 @@ def run_model(content: bytes, images: NDArray[np.uint8]) -> tuple[NDArray[np.gen
     return outputs, runtime_name()
 
 
+def require_interpreter(python: Path) -> None:
+    """Raise RuntimeUnavailableError where there is no such executable, before anything long is begun."""
+    if shutil.which(python) is None:
+        raise RuntimeUnavailableError(
+            f"expected a Python interpreter at {python}, found none; make the device's with make .venv-edge/.ready"
+        )
+
+
 def run_model_in(python: Path, content: bytes, images: NDArray[np.uint8]) -> tuple[NDArray[np.generic], str]:
     """``run_model`` in another interpreter. Raises RuntimeUnavailableError where it fails, crashes or hangs."""
     request = io.BytesIO()
@@ -55,10 +64,7 @@ def run_model_in(python: Path, content: bytes, images: NDArray[np.uint8]) -> tup
             check=False,
         )
     except OSError as error:
-        raise RuntimeUnavailableError(
-            f"expected a Python interpreter, got {error.strerror}: {python}; name one, make the device's with make "
-            ".venv-edge/.ready"
-        ) from error
+        raise RuntimeUnavailableError(f"{python} can't be run ({error.strerror}); name another") from error
     except subprocess.TimeoutExpired as error:
         raise RuntimeUnavailableError(f"{python} gave no answer within {CHILD_TIMEOUT_S:.0f} s; stopped it") from error
     if child.returncode != 0:
