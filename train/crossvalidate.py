@@ -78,10 +78,11 @@ def crossvalidate(recipe: Recipe, pool: Dataset, folds: int, folder: Path) -> tu
     Returns fit's figures of each fold, and the scores of the out-of-fold predictions. Raises RunError where the folder
     was begun with something else, DataError where a class has fewer rows than folds.
     """
+    parts = list(kfold(pool.labels, folds, recipe.seed))
     _begin(folder, recipe, pool, folds)
     logits = np.zeros((len(pool), len(pool.classes)), dtype=np.float32)
     results = []
-    for number, (_, held_out) in enumerate(kfold(pool.labels, folds, recipe.seed), start=1):
+    for number, (_, held_out) in enumerate(parts, start=1):
         splits = np.full(len(pool), TRAIN, dtype="<U16")
         splits[held_out] = VALIDATION
         fold = folder / f"fold-{number}"

@@ -64,7 +64,7 @@ def reliability_diagram(card: Scorecard) -> bytes:
         lower[side].set(xlabel="confidence", xlim=(0, 1))
     upper[0].set_ylabel("share that is right")
     lower[0].set_ylabel("rows")
-    upper[0].legend(loc="upper left", fontsize=8)
+    upper[1].legend(loc="upper left", fontsize=8)
     figure.tight_layout()
     return png(figure)
 
@@ -74,7 +74,8 @@ def _reliability(axes: Axes, bins: list[ReliabilityBin]) -> None:
     width = 0.95 * (bins[0].upper - bins[0].lower)
     middles = [(each.lower + each.upper) / 2 for each in filled]
     axes.bar(middles, [each.accuracy for each in filled], width=width, color=BLUE, label="share that is right")
-    axes.plot([each.confidence for each in filled], [each.accuracy for each in filled], "o", ms=4, color=ORANGE)
+    confidences, accuracies = [each.confidence for each in filled], [each.accuracy for each in filled]
+    axes.plot(confidences, accuracies, "o", ms=4, color=ORANGE, label="at the bin's mean confidence")
     axes.plot((0, 1), (0, 1), "--", color="black", linewidth=1, label="as sure as right")
 
 
@@ -90,8 +91,10 @@ def coverage_curve(card: Scorecard) -> bytes:
         axes.annotate(
             f"{accuracy:.1%} at {share:.0%}\n(confidence from {threshold:.2f})",
             (share, accuracy),
-            xytext=(6, 8),
+            xytext=(-6, -6),
             textcoords="offset points",
+            ha="right",
+            va="top",
             fontsize=8,
         )
     axes.axhline(card.accuracy, color=GREY, linestyle="--", linewidth=1)
