@@ -1,5 +1,6 @@
 """Labelled face crops from any of the usual layouts, as one Dataset. See ``load_dataset``."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ __all__ = [
     "require_classes",
 ]
 
+log = logging.getLogger(__name__)
+
 MIN_SIZE = 8
 
 
@@ -42,8 +45,9 @@ def load_dataset(
 ) -> Dataset:
     """Read a dataset of any supported layout, ready to train on.
 
-    path: ``fer2013.csv`` or ``icml_face_data.csv``, ``ckextended.csv``, a folder with ``train/`` and ``test/`` (or
-    ``validation/``) of class folders, or a folder of class folders (then split 80/10/10, stratified, by ``seed``).
+    path: ``fer2013.csv`` or ``icml_face_data.csv``, ``ckextended.csv`` (known by its name), a folder with ``train/``
+    and ``test/`` (or ``validation/``) of class folders, or a folder of class folders (then split 80/10/10, stratified,
+    by ``seed``).
     ferplus: ``fer2013new.csv``, joined by row. classes: a subset by name, in the order wanted; synonyms such as
     ``anger`` are understood. size: side in pixels. clean: drop duplicate, leaked, constant and no-face rows from
     training; every dropped row is listed in ``dropped``. resplit: split 80/10/10 whatever the data says.
@@ -86,6 +90,8 @@ def _read_csv(path: Path, ferplus: Path | None, size: int, seed: int, *, resplit
     classes = CK_CLASSES if path.name.lower().startswith("ck") else FER_CLASSES
     rows = read_pixel_csv(path, len(classes), with_usage=not resplit)
     votes, no_face = join_ferplus(ferplus, rows, path, classes) if ferplus is not None else (None, None)
+    if rows.splits is None and not resplit:
+        log.warning("%s has no Usage column: its rows are dealt out 80/10/10 at random by seed %d", path.name, seed)
     images = rows.images
     if images.shape[1] != size:
         images = np.stack([resize_grey(image, size, size) for image in images])

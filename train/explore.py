@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train import explore_pictures as draw
+from train.checkpoint import write_text
 from train.data import TRAIN, Dataset, read_dataset
 from train.hygiene import Findings, clean, inspect
 from train.progress import watched
@@ -268,18 +269,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="fer2013.csv, ckextended.csv or a folder of pictures")
     parser.add_argument("--ferplus", type=Path, help="fer2013new.csv, the FER+ votes that belong to fer2013.csv")
     parser.add_argument("--size", type=int, default=48, help="side in pixels to scale the pictures to (48)")
-    parser.add_argument("--seed", type=int, default=0, help="of the random splits (0)")
-    parser.add_argument("--resplit", action="store_true", help="split 80/10/10 at random, whatever the data says")
+    parser.add_argument("--seed", type=int, default=0, help="of the 80/10/10 split where the data has none (0)")
     parser.add_argument("--out", type=Path, default=Path("out/explore"), help=f"folder for {REPORT} (out/explore)")
 
 
 def run(args: argparse.Namespace) -> int:
-    data = read_dataset(args.data, ferplus=args.ferplus, size=args.size, seed=args.seed, resplit=args.resplit)
+    data = read_dataset(args.data, ferplus=args.ferplus, size=args.size, seed=args.seed)
     seen = explore(data, args.data.name)
     print(summary(seen), flush=True)
-    args.out.mkdir(parents=True, exist_ok=True)
-    beside = args.out / f"{REPORT}.part"
-    beside.write_text(html_report(seen), encoding="utf-8")
-    beside.replace(args.out / REPORT)
+    write_text(args.out / REPORT, html_report(seen))
     print(f"\nreport with pictures: {args.out / REPORT}")
     return 0

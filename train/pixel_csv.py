@@ -20,6 +20,7 @@ COLUMNS = ("emotion", "pixels", "usage")
 USAGES = {"training": TRAIN, "publictest": VALIDATION, "privatetest": TEST}
 MAX_BAD_SHARE = 0.02
 """Single bad rows are left out and named; a file with a larger share of them is refused."""
+MEND = "name them so; a file of emotion and pixels alone has its rows dealt out to splits at random"
 LONGEST_FIELD = 1 << 24
 """Characters; the csv module's own limit of 131,072 would refuse a 224x224 picture."""
 
@@ -33,7 +34,7 @@ class PixelRows:
     codes: NDArray[np.int64]
     """(N,) the emotion column."""
     splits: NDArray[np.str_] | None
-    """(N,) of train, validation, test; None where the Usage column was not asked for."""
+    """(N,) of train, validation, test; None where there is no Usage column, or it was not asked for."""
     lines: NDArray[np.int64]
     """(N,) line numbers in the file, the header being 1."""
     positions: NDArray[np.int64]
@@ -91,8 +92,9 @@ def require_columns(path: Path, found: list[str], wanted: tuple[str, ...], mend:
 def read_pixel_csv(path: Path, class_count: int, *, with_usage: bool = True) -> PixelRows:
     """Read a file with the columns ``emotion``, ``pixels`` (grey levels 0..255 between spaces) and ``Usage``.
 
-    Columns may come in any order, their names in any case and with spaces about them. The pictures are square, of the
-    size most rows have. class_count: the emotion column holds 0..class_count-1.
+    Columns may come in any order, their names in any case and with spaces about them; Usage may be missing from a file
+    that has the other two alone. The pictures are square, of the size most rows have. class_count: the emotion column
+    holds 0..class_count-1.
 
     Raises DataError for a file that is no such CSV, has no row, or more than MAX_BAD_SHARE of bad rows.
     """
@@ -101,8 +103,9 @@ def read_pixel_csv(path: Path, class_count: int, *, with_usage: bool = True) -> 
     bad: list[tuple[int, str, str]] = []  # line, reason, detail
     total = 0
     with open_csv(path) as (columns, content):
-        mend = "name the columns so, or use --resplit where only Usage is missing"
-        require_columns(path, columns, COLUMNS if with_usage else COLUMNS[:2], mend)
+        if sorted(columns) == ["emotion", "pixels"]:
+            with_usage = False  # the challenge's own train.csv
+        require_columns(path, columns, COLUMNS if with_usage else COLUMNS[:2], MEND)
         emotion_at, pixels_at = columns.index("emotion"), columns.index("pixels")
         usage_at = columns.index("usage") if with_usage else 0
         for total, (line, cells) in enumerate(watched(content, f"reading {path.name}"), 1):

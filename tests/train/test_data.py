@@ -76,15 +76,27 @@ def test_not_clean_keeps_everything(tmp_path: Path) -> None:
     assert len(load_dataset(path, clean=False)) == len(labels)
 
 
-def test_resplit_ignores_the_usage_and_does_without_it(tmp_path: Path) -> None:
+def test_a_file_without_usage_is_split_80_10_10_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     images = pictures(140)
     rows = [csv_row(code, images[20 * code + i]).rsplit(",", 1)[0] for code in range(7) for i in range(20)]
     path = write_rows(tmp_path / "train.csv", rows, "emotion,pixels")
-    with pytest.raises(DataError, match=r"missing usage.*--resplit"):
-        load_dataset(path)
-    counts = load_dataset(path, resplit=True).class_counts()
+    data = load_dataset(path, seed=3)
+    assert "train.csv has no Usage column: its rows are dealt out 80/10/10 at random by seed 3" in caplog.text
+    assert (load_dataset(path, seed=3).splits == data.splits).all()
+    assert (load_dataset(path, seed=4).splits != data.splits).any()
+    counts = data.class_counts()
     assert {split: set(rows.tolist()) for split, rows in counts.items()} == {
         "train": {16},
+        "validation": {2},
+        "test": {2},
+    }
+
+
+def test_resplit_ignores_the_usage(tmp_path: Path) -> None:
+    labels, splits = seven_classes(each=20)
+    counts = load_dataset(write_fer(tmp_path / "fer2013.csv", labels, splits), resplit=True).class_counts()
+    assert {split: set(rows.tolist()) for split, rows in counts.items()} == {
+        "train": {17},
         "validation": {2},
         "test": {2},
     }

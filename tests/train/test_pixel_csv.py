@@ -166,7 +166,10 @@ def test_rows_that_are_no_squares(tmp_path: Path) -> None:
         ("emotion,pixels,Usage\n", "header but no rows"),
         ("emotion,Usage\n1,Training\n", "missing pixels, found 'emotion', 'usage'"),
         ("1,2 3 4 5,Training\n", "missing emotion, pixels, usage"),
-        ("emotion,pixels\n1,1 2 3 4\n", "missing usage"),
+        (
+            "emotion,pixels,Usgae\n1,1 2 3 4,Training\n",
+            "missing usage, found 'emotion', 'pixels', 'usgae'; name them so",
+        ),
     ],
 )
 def test_files_that_are_no_data_set(tmp_path: Path, content: str, said: str) -> None:
@@ -175,9 +178,8 @@ def test_files_that_are_no_data_set(tmp_path: Path, content: str, said: str) -> 
     refused(path, said)
 
 
-def test_usage_may_be_missing_where_it_is_not_asked_for(tmp_path: Path) -> None:
-    path = write_rows(tmp_path / "x.csv", ["1,1 2 3 4"], "emotion,pixels")
-    read = read_pixel_csv(path, 7, with_usage=False)
+def test_usage_may_be_missing_where_the_other_two_are_alone(tmp_path: Path) -> None:
+    read = read_pixel_csv(write_rows(tmp_path / "x.csv", ["1,1 2 3 4"], "emotion,pixels"), 7)
     assert read.splits is None
     assert read.images.tolist() == [[[1, 2], [3, 4]]]
 
