@@ -210,7 +210,8 @@ def _scores(
     validation: Dataset,
     temperature: float,
 ) -> list[dict[str, Any]]:
-    command = f"python -m convert agree {args.out.name} --data {args.data.name}"
+    out = args.out.name if args.out.is_absolute() else args.out
+    command = f"python -m convert agree {out} --data {args.data.name}"
     result = []
     for key, runtime, logits in [
         ("float", measured[0].runtime, reference),

@@ -94,12 +94,10 @@ def _attempt(compiler: Path, int8: Path, scratch: Path, timeout_s: float) -> str
 
 
 def _failure_line(output: str) -> str:
-    """The line that says most: the last error, else the last line."""
+    """What the output says went wrong, else its last line, in one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    telling = [
-        line for line in lines if re.search(r"error|invalid|not quantized|fail|abort|static", line, re.IGNORECASE)
-    ]
-    return (telling or lines or [""])[-1][:200]
+    telling = [line for line in lines if re.search(r"error|invalid|not quantized", line, re.IGNORECASE)]
+    return "; ".join(telling or lines[-1:])[:300]
 
 
 def parse_report(output: str) -> dict[str, Any]:

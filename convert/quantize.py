@@ -132,19 +132,16 @@ def _require_int8(content: bytes) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the converter's chatter (C++ on stderr, prints on stdout) out of the terminal, in a file that is dropped."""
+    """Keep TensorFlow's chatter (prints in Python, C++ straight to the descriptors) in a file that is dropped."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os.dup2(saved[0], 1)
-            os.dup2(saved[1], 2)
-            os.close(saved[0])
-            os.close(saved[1])
+            for descriptor, copy in zip((1, 2), saved, strict=True):
+                os.dup2(copy, descriptor)
+                os.close(copy)
