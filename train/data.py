@@ -94,7 +94,9 @@ def _read_csv(path: Path, ferplus: Path | None, size: int, seed: int, *, resplit
         log.warning("%s has no Usage column: its rows are dealt out 80/10/10 at random by seed %d", path.name, seed)
     images = rows.images
     if images.shape[1] != size:
-        images = np.stack([resize_grey(image, size, size) for image in images])
+        images = np.empty((len(rows.images), size, size), dtype=np.uint8)
+        for row, image in enumerate(rows.images):
+            images[row] = resize_grey(image, size, size)
     return Dataset(
         images=images,
         labels=rows.codes,

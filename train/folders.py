@@ -81,14 +81,15 @@ def read_folder(root: Path, size: int, seed: int, *, resplit: bool = False) -> F
     except OSError as error:
         raise DataError(f"can't look into {error.filename} ({error.strerror}); check its permissions") from error
     classes = in_usual_order(name for _, _, name in files)
-    images, labels, splits, origins = [], [], [], []
+    images = np.empty((len(files), size, size), dtype=np.uint8)
+    labels, splits, origins = [], [], []
     failures: list[tuple[str, str]] = []  # origin, the whole message
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it says less than our own message
     try:
         for path, split, name in watched(files, f"reading {root.name}"):
             origin = path.relative_to(root).as_posix()
             try:
-                images.append(read_picture(path, size))
+                images[len(labels)] = read_picture(path, size)
             except DataError as error:
                 failures.append((origin, str(error)))
                 continue
@@ -103,7 +104,7 @@ def read_folder(root: Path, size: int, seed: int, *, resplit: bool = False) -> F
         dropped["no readable picture"] = [origin for origin, _ in failures]
     label_array = np.array(labels, dtype=np.int64)
     return FolderRows(
-        images=np.stack(images),
+        images=images[: len(labels)],
         labels=label_array,
         splits=_deal_out(np.array(splits, dtype="<U16"), label_array, seed, resplit=resplit),
         classes=classes,
@@ -142,9 +143,11 @@ def _find_pictures(root: Path) -> tuple[list[tuple[Path, str, str]], dict[str, l
             files.append((path, USAGE_PREFIXES.get(prefix, split) if split == TEST else split, folder.name))
     if not files:
         there = ", ".join(path.name for path in sorted(root.iterdir())[:6]) or "nothing"
+        tables = [path.name for path in sorted(root.glob("*.csv"))]
+        mend = f"give the file, {root / tables[0]}" if tables else "name the folder that holds them"
         raise DataError(
             f"expected class folders with pictures in {root} (such as {root.name}/happy/1.jpg or "
-            f"{root.name}/train/happy/1.jpg), found {there}; name the folder that holds them"
+            f"{root.name}/train/happy/1.jpg), found {there}; {mend}"
         )
     return files, dropped
 

@@ -166,6 +166,12 @@ def test_a_folder_without_class_folders(tmp_path: Path, found: str) -> None:
         read_folder(tmp_path, 12, 0)
 
 
+def test_a_folder_that_holds_a_csv(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").touch()
+    with pytest.raises(DataError, match=r"found fer2013.csv; give the file, .*fer2013.csv"):
+        read_folder(tmp_path, 12, 0)
+
+
 def test_one_class_is_no_data_set(tmp_path: Path) -> None:
     class_folders(tmp_path, ("happy",))
     with pytest.raises(DataError, match="every row is of one: happy"):
