@@ -82,7 +82,9 @@ def read_folder(root: Path, size: int, seed: int, *, resplit: bool = False) -> F
         raise DataError(f"can't look into {error.filename} ({error.strerror}); check its permissions") from error
     classes = in_usual_order(name for _, _, name in files)
     images = np.empty((len(files), size, size), dtype=np.uint8)
-    labels, splits, origins = [], [], []
+    labels: list[int] = []
+    splits: list[str] = []
+    origins: list[str] = []
     failures: list[tuple[str, str]] = []  # origin, the whole message
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it says less than our own message
     try:
