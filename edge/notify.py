@@ -7,6 +7,9 @@ import os
 import socket
 from collections.abc import Mapping
 
+SEND_S = 0.1
+"""Longest wait for a systemd that does not read its socket."""
+
 
 class Notifier:
     """Tells systemd that the program is ready, what it does and that it makes progress."""
@@ -17,7 +20,7 @@ class Notifier:
         self._socket: socket.socket | None = None
         if address:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            self._socket.setblocking(False)
+            self._socket.settimeout(SEND_S)
         usec = environ.get("WATCHDOG_USEC", "")
         mine = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s = int(usec) / 1e6 if usec.isdigit() and mine else None

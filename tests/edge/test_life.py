@@ -57,9 +57,9 @@ def test_no_systemd_no_watchdog_of_mine_or_a_dead_socket_is_harmless(tmp_path: P
     dead.close()
 
 
-def test_a_full_socket_never_blocks(systemd: socket.socket) -> None:
+def test_a_full_socket_blocks_for_a_bounded_time_only(systemd: socket.socket) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": systemd.getsockname()})
-    for _ in range(5000):
+    for _ in range(30):
         notifier.ready()
     assert systemd.recv(100) == b"READY=1"
     systemd.close()
