@@ -28,8 +28,7 @@ def run(args: argparse.Namespace) -> int:
     bundle = load_bundle(args.bundle)
     for python in args.also_python:
         require_interpreter(python)
-    seed = int(bundle.card.get("network", {}).get("recipe", {}).get("seed", 0))
-    dataset = load_dataset(args.data, classes=bundle.labels, size=bundle.input.shape[1], seed=seed)
+    dataset = load_dataset(args.data, classes=bundle.labels, size=bundle.input.shape[1])
     rows = dataset.subset(args.split)
     if not len(rows):
         raise DataError(f"expected {args.split} rows in {args.data}, found none; name another --split")

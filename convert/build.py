@@ -179,8 +179,8 @@ def _load_network(trained: Run) -> Any:
 
 
 def _load_data(path: Path, trained: Run) -> Dataset:
-    seed = int(trained.recipe.get("seed", 0))
-    dataset = load_dataset(path, classes=trained.classes, size=trained.size, seed=seed)
+    # As train fit loads it, so that data without splits of its own is split the same.
+    dataset = load_dataset(path, classes=trained.classes, size=trained.size)
     for split in (TRAIN, VALIDATION):
         if not len(dataset.subset(split)):
             raise DataError(f"expected {split} rows in {path}, found none; name data with a {split} split")

@@ -53,7 +53,7 @@ def small_network(classes: int, size: int) -> Any:
 def write_run(folder: Path, network: Any, classes: tuple[str, ...], size: int) -> Path:
     folder.mkdir(parents=True)
     network.save(folder / "best.keras")
-    recipe = {"schema": "emotion-edge/run/1", "classes": list(classes), "size": size, "seed": 0, "network": "small"}
+    recipe = {"schema": "emotion-edge/run/1", "classes": list(classes), "size": size, "network": "small"}
     (folder / "recipe.json").write_text(json.dumps(recipe | {"data": "/home/someone/fer2013.csv"}))
     return folder
 

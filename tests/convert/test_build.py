@@ -20,7 +20,8 @@ from edge.runtimes.tflite import TfliteModel
 from tests.convert.conftest import Made, pictures, small_network, trained, write_csv, write_run
 from train.data import FER_CLASSES
 
-EDGE_PYTHON = Path(__file__).resolve().parents[2] / ".venv-edge" / "bin" / "python"
+ROOT = Path(__file__).resolve().parents[2]
+EDGE_PYTHON = ROOT / ".venv-edge" / "bin" / "python"
 
 
 def convert(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str, str]:
@@ -105,6 +106,35 @@ def test_other_labels_and_size_need_no_code(tmp_path: Path, capsys: pytest.Captu
     )
     assert [score.top[0] for score in scores] == list(classes)
     assert convert(capsys, "verify", out)[0] == 0
+    if EDGE_PYTHON.exists():
+        assert on_device(out) == "mood happy bored angry: right"
+
+
+def on_device(bundle: Path) -> str:
+    """The bundle loaded and asked its golden cases by the device's environment and runtime."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from edge.bundle import load_bundle\n"
+        "from edge.classifiers.emotion import BundleClassifier\n"
+        "from edge.runtimes.golden import check_golden, load_golden\n"
+        "from edge.runtimes.tflite import TfliteModel, runtime_name\n"
+        "bundle = load_bundle(Path(sys.argv[1])); model = TfliteModel(bundle.read('int8'))\n"
+        "BundleClassifier(model, bundle)\n"
+        "wrong = check_golden(model, load_golden(bundle, runtime_name().split()[0]))\n"
+        "print(bundle.name, *bundle.labels, end=': '); print(wrong or 'right')\n"
+    )
+    command = [str(EDGE_PYTHON), "-c", program, str(bundle)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout.strip()
+
+
+def test_asking_needs_no_tensorflow(made: Made) -> None:
+    program = (
+        "import sys; from convert.__main__ import main\n"
+        f"assert main(['verify', {str(made.bundle)!r}]) == 0\n"
+        f"assert main(['check', {str(made.bundle / 'emotion.int8.tflite')!r}]) == 0\n"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, timeout=120)
 
 
 @pytest.mark.skipif(not EDGE_PYTHON.exists(), reason=f"no device environment at {EDGE_PYTHON}; make .venv-edge/.ready")
@@ -209,15 +239,14 @@ def test_out_that_is_no_bundle_is_left_alone(made: Made, tmp_path: Path, capsys:
 
 
 def test_command_line_as_users_run_it(made: Made, tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "convert", "verify", str(made.bundle)],
-        cwd=root, capture_output=True, text=True, timeout=120, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and done.stdout.strip().endswith("verified")
     usage = subprocess.run(
         [sys.executable, "-m", "convert", str(made.run)],
-        cwd=root,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
