@@ -177,6 +177,7 @@ class Subscriber:
     username: str | None = None
     password: str | None = None
     topic: str = "#"
+    qos: int = 1
     messages: list[Message] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -184,7 +185,7 @@ class Subscriber:
         self._client = client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
         if self.username is not None:
             client.username_pw_set(self.username, self.password)
-        client.on_connect = lambda c, *_: c.subscribe(self.topic, qos=1)
+        client.on_connect = lambda c, *_: c.subscribe(self.topic, qos=self.qos)
         client.on_subscribe = lambda *_: self._subscribed.set()
         client.on_disconnect = lambda *_: self._subscribed.clear()
         client.on_message = lambda _c, _u, m: self.messages.append(
@@ -227,10 +228,10 @@ class Subscriber:
 
 @contextmanager
 def subscriber(
-    port: int, username: str | None = None, password: str | None = None, topic: str = "#"
+    port: int, username: str | None = None, password: str | None = None, topic: str = "#", qos: int = 1
 ) -> Iterator[Subscriber]:
     """A Subscriber for the length of the block, subscribed before it begins."""
-    client = Subscriber(port, username, password, topic)
+    client = Subscriber(port, username, password, topic, qos)
     try:
         yield client.wait_subscribed()
     finally:
