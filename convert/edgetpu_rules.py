@@ -39,7 +39,7 @@ VERSION_MENDS = {
     # TFLite writes one version for all operators of a kind.
     "CONV_2D": "a grouped convolution or 4-bit weights raise the version of every convolution in the file",
     "RESIZE_NEAREST_NEIGHBOR": "resize without half-pixel centres, or bilinearly",
-    "FULLY_CONNECTED": "convert with python -m convert",
+    "FULLY_CONNECTED": "use a 1x1 convolution instead of a dense layer on a feature map",
 }
 OTHER_MEND = "replace its layer by one of convolution, dense, pooling, add, concatenation and ReLU6"
 RECIPE_MEND = "convert with python -m convert (int8 operators only, int8 input and output)"
@@ -141,6 +141,8 @@ def _own_limits(op: Operator) -> Complaint | None:
         return f"softmax over {result.elements} elements", f"use at most {MAX_SOFTMAX_ELEMENTS}"
     if op.name == "FULLY_CONNECTED" and op.options.get("WeightsFormat"):
         return "shuffled weights", RECIPE_MEND
+    if op.name == "CONCATENATION" and any(t is not None and t.constant and any(t.constant) for t in op.inputs):
+        return "concatenation with a constant other than zeros", "add the constant by a convolution's bias"
     if op.name == "STRIDED_SLICE":
         strides = _constant_integers(op.inputs[3]) if len(op.inputs) > 3 else ()
         if any(stride != 1 for stride in strides) or op.options.get("EllipsisMask") or op.options.get("NewAxisMask"):

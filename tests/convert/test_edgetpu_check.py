@@ -117,11 +117,26 @@ def test_not_quantized() -> None:
             "dilation 2x2",
         ),
         (lambda layers, x: layers.Softmax()(x), "SOFTMAX", "not one-dimensional"),
+        (lambda layers, x: layers.ReLU()(layers.MaxPooling2D()(x)), "MAX_POOL_2D", "fused activation"),
+        (lambda layers, x: x[:, ::2], "STRIDED_SLICE", "strides other than 1"),
+        (lambda layers, x: layers.Dense(5)(x), "FULLY_CONNECTED", "1x1 convolution"),
     ],
 )
 def test_operators_that_stay_on_the_cpu(middle: Callable[[Any, Any], Any], operator: str, reason: str) -> None:
     found = complaints(check_bytes(made_models.int8(middle), operator))
     assert reason in found[operator]
+
+
+def test_operators_that_map() -> None:
+    def middle(layers: Any, x: Any) -> Any:
+        x = layers.MaxPooling2D()(layers.Cropping2D()(layers.ZeroPadding2D(2)(layers.ReLU(6.0)(x))))
+        x = layers.Concatenate()([layers.SeparableConv2D(8, 3, padding="same")(x), layers.Activation("tanh")(x)])
+        return layers.Reshape((2, 2, 8))(layers.Dense(32)(layers.Flatten()(x)))
+
+    check = check_bytes(made_models.int8(middle), "many")
+    names = {verdict.op.name for verdict in check.verdicts}
+    assert check.ok, complaints(check)
+    assert {"PAD", "STRIDED_SLICE", "MAX_POOL_2D", "TANH", "CONCATENATION", "RESHAPE", "DEPTHWISE_CONV_2D"} <= names
 
 
 def test_squeeze_and_excite_is_said_to_be_open() -> None:
