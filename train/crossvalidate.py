@@ -123,7 +123,9 @@ def report(args: argparse.Namespace, results: list[dict[str, float]], card: Scor
                 "little; differences between recipes are what they are for."
             ),
             heading("Folds"),
-            picture(pictures.bars_of_runs(names, accuracies, "Accuracy of each fold", "accuracy"), "accuracy of folds"),
+            picture(
+                pictures.points_of_runs(names, accuracies, "Accuracy of each fold", "accuracy"), "accuracy of folds"
+            ),
             heading("Every row, predicted by the fold that did not learn it"),
             *evaluation_parts([("data", str(args.data))], card, pool.images, pool.origins, note),
         ],

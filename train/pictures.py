@@ -169,18 +169,22 @@ def mistakes_sheet(
     return png(figure)
 
 
-def bars_of_runs(names: list[str], values: list[float], title: str, label: str) -> bytes:
-    """One bar a run (a fold, a trial) with mean and standard deviation drawn over them."""
+def points_of_runs(names: list[str], values: list[float], title: str, label: str) -> bytes:
+    """One point a run, such as a fold, with mean and standard deviation behind them."""
     figure = Figure(figsize=(max(5.0, 0.8 * len(names)), 3.6))
     axes = figure.subplots()
-    bars = axes.bar(names, values, color=BLUE)
-    axes.bar_label(bars, [f"{value:.1%}" for value in values], fontsize=8)
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     axes.axhline(mean, color=ORANGE, label=f"mean {mean:.2%}")
-    axes.axhspan(mean - spread, mean + spread, color=ORANGE, alpha=0.2, label=f"± {spread:.2%}")
-    low = min(values)
-    axes.set(title=title, ylabel=label, ylim=(max(0.0, low - 0.1), min(1.0, max(values) + 0.08)))
-    axes.legend(fontsize=8, loc="lower right")
+    axes.axhspan(mean - spread, mean + spread, color=ORANGE, alpha=0.15, label=f"± {spread:.2%}")
+    axes.plot(names, values, "o", color=BLUE)
+    for place, value in enumerate(values):
+        axes.annotate(
+            f"{value:.1%}", (place, value), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8
+        )
+    axes.margins(x=0.1, y=0.25)
+    axes.set(title=title, ylabel=label)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12), frameon=False)
     return png(figure)
 
 

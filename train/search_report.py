@@ -117,11 +117,15 @@ def parameters_picture(study: optuna.Study) -> bytes:
     figure = Figure(figsize=(3.6 * columns, 2.9 * height), layout="constrained")
     for axes, name in zip(figure.subplots(height, columns, squeeze=False).flat, names, strict=False):
         having = [trial for trial in trials if name in trial.params]
-        axes.plot([trial.params[name] for trial in having], [trial.value for trial in having], "o", color=BLUE)
-        axes.plot(having[0].params[name], having[0].value, "*", markersize=14, color=GREEN)
         distribution = having[0].distributions[name]
-        if getattr(distribution, "log", False):
+        values = [trial.params[name] for trial in having]
+        if isinstance(distribution, optuna.distributions.CategoricalDistribution):
+            axes.set_xticks(range(len(distribution.choices)), [str(choice) for choice in distribution.choices])
+            values = [distribution.choices.index(value) for value in values]
+        elif distribution.log:
             axes.set_xscale("log")
+        axes.plot(values, [trial.value for trial in having], "o", color=BLUE)
+        axes.plot(values[0], having[0].value, "*", markersize=14, color=GREEN)
         axes.set(xlabel=name, ylabel="validation accuracy")
         axes.grid(alpha=0.3)
     for axes in figure.axes[len(names) :]:

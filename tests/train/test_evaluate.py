@@ -226,3 +226,42 @@ def test_the_bundle_that_ships_is_scored_on_real_rows(fer_files: FerFiles, tmp_p
     assert absent.returncode == 1
     assert "test split" in absent.stderr
     assert "Traceback" not in absent.stderr
+
+
+def write_private_test(folder: Path, ferplus: bool) -> list[str]:
+    """A fer2013.csv, and its fer2013new.csv, of PrivateTest rows alone: three of each class. Returns arguments."""
+    random = np.random.default_rng(4)
+    labels = [label for label in range(7) for _ in range(3)]
+    rows = [f'{label},"{" ".join(map(str, random.integers(0, 256, 2304)))}",PrivateTest' for label in labels]
+    (folder / "fer2013.csv").write_text("emotion,pixels,Usage\n" + "\n".join(rows) + "\n")
+    if not ferplus:
+        return ["--data", str(folder / "fer2013.csv")]
+    # FER+'s columns: neutral, happiness, surprise, sadness, anger, disgust, fear, contempt, unknown, NF.
+    column = [4, 5, 6, 1, 3, 2, 0]
+    votes = [[8 if place == column[label] else 2 if place == 8 else 0 for place in range(10)] for label in labels]
+    head = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    lines = [f"PrivateTest,fer{number:07d}.png,{','.join(map(str, each))}" for number, each in enumerate(votes)]
+    (folder / "fer2013new.csv").write_text("\n".join([head, *lines]) + "\n")
+    return ["--data", str(folder / "fer2013.csv"), "--ferplus", str(folder / "fer2013new.csv")]
+
+
+@pytest.mark.parametrize("ferplus", [True, False])
+def test_rows_of_private_test_alone_are_scored_with_the_cards_temperature(tmp_path: Path, ferplus: bool) -> None:
+    data = write_private_test(tmp_path, ferplus)
+    assert run_evaluate("--bundle", TINY7, *data, "--split", "test", "--out", tmp_path / "out") == 0
+    found = read(tmp_path / "out/metrics.json")
+    assert found["rows"] == 21
+    assert found["calibration"]["temperature"] == read(TINY7 / "card.json")["temperature"]
+    assert not (tmp_path / "out/calibration.json").exists()
+    if ferplus:  # every row's majority is its label, so both scores are one
+        assert found["ferplus_agreement"] == {"agreement": found["accuracy"], "rows": 21}
+    with pytest.raises(DataError, match="only test"):
+        run_evaluate("--bundle", TINY7, *data, "--out", tmp_path / "out")
+
+
+def test_a_bundle_is_scored_without_keras() -> None:
+    """Whoever only looks at the file that ships does not wait for TensorFlow."""
+    program = (
+        "import sys, train.evaluate; sys.exit(any(name in sys.modules for name in ('keras', 'tensorflow', 'jax')))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=120, check=False).returncode == 0

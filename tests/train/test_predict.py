@@ -126,3 +126,15 @@ def test_a_network_of_another_shape_is_refused(tmp_path: Path) -> None:
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save(path)
     with pytest.raises(RunError, match=r"\(N, H, W, 1\)"):
         open_network(path)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow converts networks of its own backend only"
+)
+def test_a_float_tflite_file_gives_what_its_keras_network_gives(keras_file: Path, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    path = tmp_path / "float.tflite"
+    path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(keras.saving.load_model(keras_file)).convert())
+    images = pictures(20, 12)
+    np.testing.assert_allclose(predict_logits(path, images), predict_logits(keras_file, images), atol=1e-3)
