@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from edge.bundle import Bundle, load_bundle
 from edge.runtimes.backends import open_model
 from edge.runtimes.golden import load_golden
-from edge.runtimes.ladder import Ladder
+from edge.runtimes.ladder import Rung
 from edge.runtimes.tflite import TfliteModel, runtime_name
 from edge.settings import ClassifierSettings
 
@@ -44,7 +44,7 @@ def until(condition: Callable[[], object]) -> float:
     return time.monotonic() - began
 
 
-def timed(model: TfliteModel | Ladder, tensor: NDArray[np.int8]) -> float:
+def timed(model: TfliteModel | Rung, tensor: NDArray[np.int8]) -> float:
     began = time.perf_counter()
     model.invoke(tensor)
     return time.perf_counter() - began
@@ -60,7 +60,7 @@ def measure(bundle: Bundle, fault: str, deadline_s: float, folder: Path) -> dict
     )
     tensor = np.zeros(bundle.input.shape, np.int8)
     with closing(open_model(bundle, settings, command=command)) as ladder:
-        assert isinstance(ladder, Ladder)
+        assert isinstance(ladder, Rung)
         first_s = timed(ladder, tensor)
         start_s = until(lambda: ladder.accelerated)
         usual_s = statistics.median(timed(ladder, tensor) for _ in range(CALLS))

@@ -1,6 +1,6 @@
-"""The accelerator's child process: loads the Edge TPU's driver, runs the model, answers its parent, may crash.
+"""The accelerator's child process: loads the Edge TPU's driver, runs the models, answers its parent, may crash.
 
-Started by ``edgetpu.EdgeTpuModel``; speaks ``wire`` on an inherited socket. It ends when its parent does (the socket
+Started by ``edgetpu.EdgeTpu``; speaks ``wire`` on an inherited socket. It ends when its parent does (the socket
 closes), and the kernel ends it where it hangs (SIGALRM), so that none is ever left behind.
 """
 
@@ -33,29 +33,35 @@ logger = logging.getLogger("edge.runtimes.edgetpu_worker")
 
 
 def serve(connection: socket.socket, load: Callable[[bytes], TensorModel]) -> int:
-    """Load the model that comes first, then answer inputs until the parent closes. Returns the exit code."""
-    serial = 0
+    """Load models and answer inputs until the parent closes. Returns the exit code."""
+    models: list[TensorModel] = []
+    question = wire.Message(wire.MODEL, 0, 0, b"")
     try:
-        _, serial, content = wire.receive(connection, MAX_BYTES)
-        signal.alarm(LOAD_LIMIT_S)
-        model = load(content)
-        # The first inference loads the firmware and the weights: seconds, which no frame should wait.
-        model.invoke(np.zeros(model.input.shape, dtype=model.input.dtype))
-        specs = {"input": dataclasses.asdict(model.input), "outputs": [dataclasses.asdict(o) for o in model.outputs]}
-        wire.send(connection, wire.READY, serial, json.dumps(specs).encode())
-        signal.alarm(0)
         while True:
-            _, serial, payload = wire.receive(connection, MAX_BYTES)
-            signal.alarm(INVOKE_LIMIT_S)
-            outputs = model.invoke(np.frombuffer(payload, dtype=model.input.dtype).reshape(model.input.shape))
-            wire.send(connection, wire.OUTPUT, serial, b"".join(output.tobytes() for output in outputs))
             signal.alarm(0)
+            question = wire.receive(connection, MAX_BYTES)
+            signal.alarm(LOAD_LIMIT_S if question.kind == wire.MODEL else INVOKE_LIMIT_S)
+            if question.kind == wire.MODEL:
+                models.append(load(question.payload))
+                kind, payload = wire.READY, _warm_up(models[-1])
+            else:
+                model = models[question.model]
+                tensor = np.frombuffer(question.payload, dtype=model.input.dtype).reshape(model.input.shape)
+                kind, payload = wire.OUTPUT, b"".join(output.tobytes() for output in model.invoke(tensor))
+            wire.send(connection, question._replace(kind=kind, payload=payload))
     except (EOFError, ConnectionError):
         return 0
     except EdgeError as error:
         with contextlib.suppress(OSError):
-            wire.send(connection, wire.FAILED, serial, str(error).encode())
+            wire.send(connection, question._replace(kind=wire.FAILED, payload=str(error).encode()))
         return 1
+
+
+def _warm_up(model: TensorModel) -> bytes:
+    """The first inference, which loads firmware and weights: seconds that no frame should wait. JSON of the tensors."""
+    model.invoke(np.zeros(model.input.shape, dtype=model.input.dtype))
+    specs = {"input": dataclasses.asdict(model.input), "outputs": [dataclasses.asdict(o) for o in model.outputs]}
+    return json.dumps(specs).encode()
 
 
 def load_edgetpu(content: bytes, library: str = LIBRARY) -> TensorModel:

@@ -1,7 +1,8 @@
 """The ladder between accelerator and CPU: every call is answered, by the best rung that works.
 
 The accelerator is brought up, checked on golden inputs, watched and brought up again in a thread of its own; a call
-never waits for that. What fails a call is dropped at once, and the same call is answered by the CPU.
+never waits for that. What fails a call is dropped at once, and the same call is answered by the CPU. All models that
+share an accelerator share a ladder: they are lost together and come back together.
 """
 
 import itertools
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from edge.errors import EdgeError, RuntimeUnavailableError
 from edge.interfaces import TensorModel
-from edge.runtimes.golden import GoldenCase, check_golden
+from edge.records import TensorSpec
+from edge.runtimes.golden import GoldenCase, complaint
 from edge.runtimes.quantization import same_tensor
 from edge.settings import ClassifierSettings
 
@@ -25,38 +27,89 @@ logger = logging.getLogger(__name__)
 JOIN_S = 5.0
 
 
-class Accelerator(TensorModel, Protocol):
-    """A TensorModel that is ready some time after it is made."""
+class _Tensors(Protocol):
+    @property
+    def input(self) -> TensorSpec: ...
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
+
+
+class Accelerator(Protocol):
+    """Runs one model or more, some time after it is made; see edgetpu.EdgeTpu."""
+
+    backend: str
+
+    @property
+    def tensors(self) -> Sequence[_Tensors]: ...
 
     def ready(self) -> None:
         """Wait until it can serve; ``close`` from another thread ends the wait. Raises RuntimeUnavailableError."""
         ...
 
+    def invoke(self, model: int, tensor: NDArray[np.generic]) -> list[NDArray[np.generic]]: ...
+
+    def close(self) -> None: ...
+
+
+class Rung:
+    """A TensorModel: one model of a ladder, on the accelerator where that works, on the CPU where it does not."""
+
+    def __init__(self, ladder: "Ladder", number: int, cpu: TensorModel) -> None:
+        self.input = cpu.input
+        self.outputs = cpu.outputs
+        self.backend = cpu.backend
+        self._ladder = ladder
+        self._number = number
+        self._cpu = cpu
+
+    @property
+    def degraded_reason(self) -> str | None:
+        """See Ladder.degraded_reason."""
+        return self._ladder.degraded_reason
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether the next call goes to the accelerator."""
+        return self._ladder.accelerated
+
+    def invoke(self, tensor: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+        """tensor: of ``input``'s shape and dtype. One answer, from the accelerator or, where it fails, the CPU."""
+        answer = self._ladder.ask(self._number, tensor)
+        if answer is not None:
+            self.backend, outputs = answer
+            return outputs
+        self.backend = self._cpu.backend
+        return self._cpu.invoke(tensor)
+
+    def close(self) -> None:
+        """End the accelerator, for the ladder's other models too, and the CPU model. Idempotent."""
+        self._ladder.close()
+        self._cpu.close()
+
 
 class Ladder:
-    """A TensorModel over two others: an accelerator where it works, the CPU where it does not.
+    """One accelerator, and for each of its models the CPU's to fall back on.
 
-    cpu: owned, closed with the ladder. make_accelerator: called in the ladder's thread; None where there is none and
-    none is required; raises RuntimeUnavailableError. golden: inputs whose answers decide whether the accelerator is
-    believed, all of them before it serves, then one every ``recheck_s``.
+    cpus: owned, each closed with its rung. make_accelerator: called in the ladder's thread; gives one that runs the
+    same models in the same order; None where there is none and none is required; raises RuntimeUnavailableError.
+    golden: for each model, inputs whose answers decide whether the accelerator is believed: all of them before it
+    serves, then one every ``recheck_s``.
     """
 
     def __init__(
         self,
-        cpu: TensorModel,
+        cpus: Sequence[TensorModel],
         make_accelerator: Callable[[], Accelerator | None],
-        golden: Sequence[GoldenCase],
+        golden: Sequence[Sequence[GoldenCase]],
         settings: ClassifierSettings,
     ) -> None:
-        self.input = cpu.input
-        self.outputs = cpu.outputs
-        self.backend = cpu.backend
+        self.rungs = tuple(Rung(self, number, cpu) for number, cpu in enumerate(cpus))
+        """One a model."""
         self.degraded_reason: str | None = None
         """Why the accelerator does not serve; None while it does, before it was first tried, and where none is
         required and none was ever there."""
-        self._cpu = cpu
         self._make_accelerator = make_accelerator
-        self._golden = tuple(golden)
+        self._golden = [(number, case) for number, cases in enumerate(golden) for case in cases]
         self._settings = settings
         self._lock = threading.Lock()
         self._accelerator: Accelerator | None = None  # serving; guarded by the lock
@@ -64,29 +117,28 @@ class Ladder:
         self._served = False
         self._wake = threading.Event()  # the accelerator was dropped, or the ladder closed
         self._closed = threading.Event()
+        self._fallback = cpus[0].backend
         self._thread = threading.Thread(target=self._tend, name="accelerator", daemon=True)
         self._thread.start()
 
     @property
     def accelerated(self) -> bool:
-        """Whether the next call goes to the accelerator."""
+        """Whether the accelerator serves."""
         return self._accelerator is not None
 
-    def invoke(self, tensor: NDArray[np.generic]) -> list[NDArray[np.generic]]:
-        """tensor: of ``input``'s shape and dtype. One answer, from the accelerator or, where it fails, the CPU."""
+    def ask(self, number: int, tensor: NDArray[np.generic]) -> tuple[str, list[NDArray[np.generic]]] | None:
+        """The accelerator's name and outputs for model ``number``; None, within its deadline, where it has none."""
         with self._lock:
-            if self._accelerator is not None:
-                try:
-                    outputs = self._accelerator.invoke(tensor)
-                    self.backend = self._accelerator.backend
-                    return outputs
-                except RuntimeUnavailableError as error:
-                    self._drop(str(error))
-        self.backend = self._cpu.backend
-        return self._cpu.invoke(tensor)
+            if self._accelerator is None:
+                return None
+            try:
+                return self._accelerator.backend, self._accelerator.invoke(number, tensor)
+            except RuntimeUnavailableError as error:
+                self._drop(str(error))
+                return None
 
     def close(self) -> None:
-        """End accelerator, thread and CPU model, within seconds. Idempotent."""
+        """End accelerator and thread, within seconds. Idempotent."""
         self._closed.set()
         with self._lock:
             self._accelerator = None
@@ -95,7 +147,6 @@ class Ladder:
         if starting is not None:
             starting.close()
         self._thread.join(JOIN_S)
-        self._cpu.close()
 
     def _tend(self) -> None:
         """The thread: bring up, watch, reap, wait, again."""
@@ -144,10 +195,13 @@ class Ladder:
 
     def _examine(self, candidate: Accelerator) -> str | None:
         """What speaks against believing the candidate."""
-        ours, theirs = (self.input, *self.outputs), (candidate.input, *candidate.outputs)
-        if len(ours) != len(theirs) or not all(map(same_tensor, ours, theirs)):
-            return "the Edge TPU model's tensors are not those of the int8 model; compile again (python -m convert)"
-        return _lie(check_golden(candidate, self._golden))
+        ours = [[rung.input, *rung.outputs] for rung in self.rungs]
+        theirs = [[tensors.input, *tensors.outputs] for tensors in candidate.tensors]
+        if list(map(len, ours)) != list(map(len, theirs)) or not all(
+            map(same_tensor, itertools.chain(*ours), itertools.chain(*theirs))
+        ):
+            return "the Edge TPU file's tensors are not those of the int8 file; compile again (python -m convert)"
+        return next(filter(None, (_lie(candidate, number, case) for number, case in self._golden)), None)
 
     def _watch(self, accelerator: Accelerator) -> None:
         """Ask a golden input every ``recheck_s``, until the accelerator is dropped or the ladder closed."""
@@ -157,7 +211,7 @@ class Ladder:
                 if self._accelerator is not accelerator:
                     return
                 try:
-                    reason = _lie(check_golden(accelerator, list(itertools.islice(cases, 1))))
+                    reason = _lie(accelerator, *next(cases))
                 except RuntimeUnavailableError as error:
                     reason = str(error)
                 if reason is not None:
@@ -171,7 +225,7 @@ class Ladder:
 
     def _degrade(self, reason: str) -> None:
         if reason != self.degraded_reason:
-            logger.warning("inference on %s: %s", self._cpu.backend, reason)
+            logger.warning("inference on %s: %s", self._fallback, reason)
         self.degraded_reason = reason
 
 
@@ -183,5 +237,7 @@ def wait_after(served_s: float, wait_s: float, settings: ClassifierSettings) -> 
     return settings.retry_min_s if served_s >= settings.retry_max_s else wait_s
 
 
-def _lie(complaint: str | None) -> str | None:
-    return complaint and f"the Edge TPU {complaint}; check its power and cooling (python -m edge doctor)"
+def _lie(accelerator: Accelerator, number: int, case: GoldenCase) -> str | None:
+    """What is wrong with the answer to a golden input. Raises RuntimeUnavailableError where there is none."""
+    wrong = complaint(case, accelerator.invoke(number, case.tensor))
+    return wrong and f"the Edge TPU {wrong}; check its power and cooling (python -m edge doctor)"

@@ -45,7 +45,7 @@ class TfliteModel:
     """
 
     degraded_reason: str | None = None
-    """Always None: the CPU is what this is."""
+    """Why this is not what was asked for, where something else was."""
 
     def __init__(
         self,

@@ -1,17 +1,17 @@
-"""Messages between the device and its accelerator's child process: a kind, a serial number, a length, so many bytes.
+"""Messages between the device and its accelerator's child process, over a socket pair of their own.
 
-Over a socket pair of their own, so that what a driver prints on standard output is not taken for an answer.
-
-parent: ``M`` model file, ``I`` input tensor. child: ``R`` ready (JSON of the tensors), ``O`` the output tensors, one
-after another, ``F`` failed (one line of text). An answer bears the serial number of its question, so that an answer
-to an earlier one is never taken for it.
+What a driver prints on standard output is thus never taken for an answer. parent: ``M`` a model file, ``I`` a model's
+input tensor. child: ``R`` model loaded (JSON of its tensors), ``O`` its output tensors, one after another, ``F`` failed
+(one line of text). An answer bears its question's serial number, so that a late one is never taken for the next.
 """
 
 import socket
 import struct
 import time
+from typing import NamedTuple
 
-HEADER = struct.Struct("!cII")
+HEADER = struct.Struct("!cBII")
+"""Kind, number of the model, serial number, bytes that follow."""
 MODEL, INPUT, READY, OUTPUT, FAILED = b"M", b"I", b"R", b"O", b"F"
 
 
@@ -19,21 +19,30 @@ class GarbageError(ValueError):
     """What came is no message."""
 
 
-def send(connection: socket.socket, kind: bytes, serial: int, payload: bytes, deadline: float | None = None) -> None:
+class Message(NamedTuple):
+    kind: bytes
+    model: int
+    """Counted from 0, in the order of loading."""
+    serial: int
+    payload: bytes
+
+
+def send(connection: socket.socket, message: Message, deadline: float | None = None) -> None:
     """Send one message, by ``deadline`` (time.monotonic). Raises TimeoutError, OSError where the other end is gone."""
     connection.settimeout(_remaining(deadline))
-    connection.sendall(HEADER.pack(kind, serial, len(payload)) + payload)
+    kind, model, serial, payload = message
+    connection.sendall(HEADER.pack(kind, model, serial, len(payload)) + payload)
 
 
-def receive(connection: socket.socket, limit: int, deadline: float | None = None) -> tuple[bytes, int, bytes]:
-    """One message's kind, serial number and payload of at most ``limit`` bytes, by ``deadline`` (time.monotonic).
+def receive(connection: socket.socket, limit: int, deadline: float | None = None) -> Message:
+    """One message of at most ``limit`` bytes, by ``deadline`` (time.monotonic).
 
     Raises TimeoutError, EOFError where the other end is gone, GarbageError.
     """
-    kind, serial, length = HEADER.unpack(_exactly(connection, HEADER.size, deadline))
+    kind, model, serial, length = HEADER.unpack(_exactly(connection, HEADER.size, deadline))
     if kind not in (MODEL, INPUT, READY, OUTPUT, FAILED) or length > limit:
         raise GarbageError(f"kind {kind!r}, {length} bytes")
-    return kind, serial, _exactly(connection, length, deadline)
+    return Message(kind, model, serial, _exactly(connection, length, deadline))
 
 
 def _exactly(connection: socket.socket, count: int, deadline: float | None) -> bytes:

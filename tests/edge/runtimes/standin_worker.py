@@ -58,7 +58,7 @@ class Misbehaving(TfliteModel):
             case "noise":
                 self.connection.sendall(os.urandom(400))
             case "stale":  # the answer to the question before
-                wire.send(self.connection, wire.OUTPUT, now - 1, outputs[0].tobytes())
+                wire.send(self.connection, wire.Message(wire.OUTPUT, 0, now - 1, outputs[0].tobytes()))
             case "print":
                 print("a driver's chatter " * 20, flush=True)
         return outputs

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 
 from edge.bundle import Bundle
 from edge.errors import BundleError, RuntimeUnavailableError
-from edge.runtimes.edgetpu import WORKER, EdgeTpuModel
+from edge.runtimes.edgetpu import WORKER, EdgeTpu, Tensors
 from edge.runtimes.edgetpu_device import find_edge_tpus, pycoral_kind, pycoral_warning
 from edge.runtimes.tflite import TfliteModel
 from tests.devdata import ROOT
@@ -22,8 +22,8 @@ from tests.edge.runtimes.conftest import PATIENCE_S, Child, inputs, process_stat
 
 
 @contextmanager
-def running(bundle: Bundle, command: tuple[str, ...], deadline_s: float = PATIENCE_S) -> Iterator[EdgeTpuModel]:
-    model = EdgeTpuModel(bundle.read("edgetpu"), deadline_s=deadline_s, start_s=PATIENCE_S, command=command)
+def running(bundle: Bundle, command: tuple[str, ...], deadline_s: float = PATIENCE_S) -> Iterator[EdgeTpu]:
+    model = EdgeTpu([bundle.read("edgetpu")], deadline_s=deadline_s, start_s=PATIENCE_S, command=command)
     try:
         yield model
     finally:
@@ -34,12 +34,23 @@ def running(bundle: Bundle, command: tuple[str, ...], deadline_s: float = PATIEN
 def test_answers_from_another_process_are_the_cpu_s_own(tiny7: Bundle, cpu: TfliteModel, child: Child) -> None:
     with running(tiny7, child.command) as model:
         model.ready()
-        assert (model.input, model.outputs, model.backend) == (cpu.input, cpu.outputs, "edgetpu")
+        assert (model.tensors, model.backend) == ((Tensors(cpu.input, cpu.outputs),), "edgetpu")
         assert child.pids == [model.pid] != [os.getpid()]
         for tensor in inputs(20, cpu):
-            np.testing.assert_array_equal(model.invoke(tensor)[0], cpu.invoke(tensor)[0])
+            np.testing.assert_array_equal(model.invoke(0, tensor)[0], cpu.invoke(tensor)[0])
         with pytest.raises(BundleError, match=r"expected an input tensor \(1, 48, 48, 1\) int8"):
-            model.invoke(np.zeros((1, 64, 64, 1), np.int8))
+            model.invoke(0, np.zeros((1, 64, 64, 1), np.int8))
+
+
+def test_one_child_runs_several_models(tiny7: Bundle, cpu: TfliteModel, child: Child) -> None:
+    other = (tiny7.folder.parent / "tiny3" / "emotion.int8.tflite").read_bytes()
+    other_cpu = TfliteModel(other)
+    with closing(EdgeTpu([tiny7.read("edgetpu"), other], start_s=PATIENCE_S, command=child.command)) as model:
+        model.ready()
+        for tensor, other_tensor in zip(inputs(3, cpu), inputs(3, other_cpu), strict=True):
+            np.testing.assert_array_equal(model.invoke(1, other_tensor)[0], other_cpu.invoke(other_tensor)[0])
+            np.testing.assert_array_equal(model.invoke(0, tensor)[0], cpu.invoke(tensor)[0])
+        assert len(child.pids) == 1
 
 
 @pytest.mark.parametrize(
@@ -65,14 +76,14 @@ def test_a_failing_child_is_named_and_killed(
     first, second, third = inputs(3, cpu)
     with running(tiny7, child.command, PATIENCE_S) as model:
         model.ready()
-        np.testing.assert_array_equal(model.invoke(first)[0], cpu.invoke(first)[0])
-        model.invoke(second)
+        np.testing.assert_array_equal(model.invoke(0, first)[0], cpu.invoke(first)[0])
+        model.invoke(0, second)
         model._deadline_s = deadline_s
         with pytest.raises(RuntimeUnavailableError, match=message) as caught:
-            model.invoke(third)
+            model.invoke(0, third)
         assert "\n" not in str(caught.value)
         with pytest.raises(RuntimeUnavailableError):
-            model.invoke(third)
+            model.invoke(0, third)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +98,7 @@ def test_a_failing_child_is_named_and_killed(
 def test_a_child_that_fails_to_load(tiny7: Bundle, child: Child, behaviour: str, message: str) -> None:
     child.behave(behaviour)
     start_s = 3.0 if behaviour == "hang 0" else PATIENCE_S
-    model = EdgeTpuModel(tiny7.read("edgetpu"), start_s=start_s, command=child.command)
+    model = EdgeTpu([tiny7.read("edgetpu")], start_s=start_s, command=child.command)
     with pytest.raises(RuntimeUnavailableError, match=message):
         model.ready()
     model.close()
@@ -95,7 +106,7 @@ def test_a_child_that_fails_to_load(tiny7: Bundle, child: Child, behaviour: str,
 
 
 def test_a_damaged_model_is_reported_by_the_child(child: Child) -> None:
-    model = EdgeTpuModel(b"no model at all", start_s=PATIENCE_S, command=child.command)
+    model = EdgeTpu([b"no model at all"], start_s=PATIENCE_S, command=child.command)
     with pytest.raises(RuntimeUnavailableError, match="not a TFLite model"):
         model.ready()
     model.close()
@@ -106,12 +117,12 @@ def test_a_driver_s_chatter_is_not_taken_for_an_answer(tiny7: Bundle, cpu: Tflit
     with running(tiny7, child.command) as model:
         model.ready()
         for tensor in inputs(3, cpu):
-            np.testing.assert_array_equal(model.invoke(tensor)[0], cpu.invoke(tensor)[0])
+            np.testing.assert_array_equal(model.invoke(0, tensor)[0], cpu.invoke(tensor)[0])
 
 
 def test_a_command_that_can_t_be_started() -> None:
     with pytest.raises(RuntimeUnavailableError, match="can't be started"):
-        EdgeTpuModel(b"", command=("/nowhere/python",))
+        EdgeTpu([b""], command=("/nowhere/python",))
 
 
 def test_the_child_ends_with_a_parent_that_was_killed(tiny7: Bundle, child: Child) -> None:
@@ -119,8 +130,8 @@ def test_the_child_ends_with_a_parent_that_was_killed(tiny7: Bundle, child: Chil
         import os, signal
         from pathlib import Path
         from edge.bundle import load_bundle
-        from edge.runtimes.edgetpu import EdgeTpuModel
-        model = EdgeTpuModel(load_bundle(Path({str(tiny7.folder)!r})).read("edgetpu"), command={child.command!r})
+        from edge.runtimes.edgetpu import EdgeTpu
+        model = EdgeTpu([load_bundle(Path({str(tiny7.folder)!r})).read("edgetpu")], command={child.command!r})
         model.ready()
         os.kill(os.getpid(), signal.SIGKILL)
     """)
@@ -197,7 +208,7 @@ def test_the_real_worker_with_a_real_delegate(tiny7: Bundle, cpu: TfliteModel, m
     with running(tiny7, make_library("WORKS")) as model:
         model.ready()
         for tensor in inputs(5, cpu):
-            np.testing.assert_array_equal(model.invoke(tensor)[0], cpu.invoke(tensor)[0])
+            np.testing.assert_array_equal(model.invoke(0, tensor)[0], cpu.invoke(tensor)[0])
 
 
 @pytest.mark.parametrize(
@@ -213,7 +224,7 @@ def test_the_real_worker_with_a_failing_delegate(
     tiny7: Bundle, make_library: MakeLibrary, fault: str, message: str
 ) -> None:
     start_s = 5.0 if fault == "HANG" else PATIENCE_S
-    model = EdgeTpuModel(tiny7.read("edgetpu"), start_s=start_s, command=make_library(fault))
+    model = EdgeTpu([tiny7.read("edgetpu")], start_s=start_s, command=make_library(fault))
     with pytest.raises(RuntimeUnavailableError, match=message):
         model.ready()
     model.close()
@@ -243,7 +254,7 @@ def test_google_s_pycoral_is_used(
     with running(tiny7, WORKER) as model:
         model.ready()
         (tensor,) = inputs(1, cpu)
-        np.testing.assert_array_equal(model.invoke(tensor)[0], cpu.invoke(tensor)[0])
+        np.testing.assert_array_equal(model.invoke(0, tensor)[0], cpu.invoke(tensor)[0])
     assert (tmp_path / "used").exists()
     assert "pycoral" not in sys.modules
 

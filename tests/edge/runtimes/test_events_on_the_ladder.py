@@ -16,7 +16,7 @@ from edge.interfaces import TensorModel
 from edge.pipeline import Pipeline
 from edge.records import Box, EmotionEvent, EventType, Face
 from edge.runtimes.backends import open_model
-from edge.runtimes.ladder import Ladder
+from edge.runtimes.ladder import Rung
 from edge.runtimes.tflite import TfliteModel
 from edge.settings import ClassifierSettings, JudgementSettings, TrackingSettings
 from tests.edge.runtimes.conftest import PATIENCE_S, Child, wait_for
@@ -75,7 +75,7 @@ def test_the_story_is_the_cpu_s_own(tiny7: Bundle, cpu: TfliteModel, child: Chil
         retry_max_s=0.05,
     )
     with closing(open_model(tiny7, settings, command=child.command)) as ladder:
-        assert isinstance(ladder, Ladder)
+        assert isinstance(ladder, Rung)
 
         def before(number: int) -> None:
             if number == 0:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge.bundle import Bundle
+from edge.bundle import Bundle, load_bundle
 from edge.errors import RuntimeUnavailableError
-from edge.runtimes.backends import open_model
-from edge.runtimes.edgetpu import EdgeTpuModel
+from edge.runtimes.backends import emotion_network, open_model, open_networks
+from edge.runtimes.edgetpu import EdgeTpu
 from edge.runtimes.golden import GoldenCase, check_golden, complaint, load_golden
-from edge.runtimes.ladder import Ladder, wait_after
+from edge.runtimes.ladder import Ladder, Rung, wait_after
 from edge.runtimes.tflite import TfliteModel
 from edge.settings import ClassifierSettings
 from tests.edge.runtimes.conftest import PATIENCE_S, Child, inputs, process_state, wait_for
@@ -37,9 +37,9 @@ def settings(
 
 
 @contextmanager
-def ladder_over(bundle: Bundle, child: Child, chosen: ClassifierSettings) -> Iterator[Ladder]:
+def ladder_over(bundle: Bundle, child: Child, chosen: ClassifierSettings) -> Iterator[Rung]:
     ladder = open_model(bundle, chosen, command=child.command)
-    assert isinstance(ladder, Ladder)
+    assert isinstance(ladder, Rung)
     with closing(ladder):
         yield ladder
     assert [pid for pid in child.pids if process_state(pid)] == [], "children are left"
@@ -146,12 +146,12 @@ def test_a_child_that_hangs_while_loading_blocks_neither_calls_nor_close(
 def test_a_model_of_another_network_is_not_taken(tiny7: Bundle, cpu: TfliteModel, child: Child) -> None:
     other = Path(tiny7.folder.parent / "tiny3" / "emotion.int8.tflite").read_bytes()
 
-    def make() -> EdgeTpuModel:
-        return EdgeTpuModel(other, start_s=PATIENCE_S, command=child.command)
+    def make() -> EdgeTpu:
+        return EdgeTpu([other], start_s=PATIENCE_S, command=child.command)
 
-    with closing(Ladder(cpu, make, load_golden(tiny7, "edgetpu"), settings())) as ladder:
+    with closing(Ladder([cpu], make, [load_golden(tiny7, "edgetpu")], settings())) as ladder:
         wait_for(lambda: ladder.degraded_reason, "the comparison")
-        assert "not those of the int8 model" in str(ladder.degraded_reason)
+        assert "not those of the int8 file" in str(ladder.degraded_reason)
 
 
 def test_twenty_crashes_leave_no_zombies_and_no_open_files(tiny7: Bundle, cpu: TfliteModel, child: Child) -> None:
@@ -181,7 +181,7 @@ def test_an_accelerator_that_is_not_there_is_missed_only_where_it_is_asked_for(
 
     ladder = open_model(tiny7, settings(backend="auto"), find=find, command=child.command)
     with closing(ladder):
-        assert isinstance(ladder, Ladder)
+        assert isinstance(ladder, Rung)
         for _ in range(3):
             assert asked.acquire(timeout=PATIENCE_S)
         assert ladder.degraded_reason is None
@@ -195,18 +195,37 @@ def test_an_accelerator_that_is_not_there_is_missed_only_where_it_is_asked_for(
         wait_for(lambda: "gone" in str(ladder.degraded_reason), "the loss to be named")
 
 
-def test_backends(tiny7: Bundle, tmp_path: Path) -> None:
+def test_cpu_is_the_plain_model(tiny7: Bundle) -> None:
     assert isinstance(open_model(tiny7, settings(backend="cpu")), TfliteModel)
 
 
 def test_edgetpu_without_an_edge_tpu_file(tiny7: Bundle, cpu: TfliteModel) -> None:
     del tiny7.files["edgetpu"]
-    assert isinstance(open_model(tiny7, settings(backend="auto")), TfliteModel)
-    with closing(open_model(tiny7, settings(backend="edgetpu"))) as ladder:
-        wait_for(lambda: ladder.degraded_reason, "the missing file to be named")
-        assert "has no Edge TPU file" in str(ladder.degraded_reason)
-        (tensor,) = inputs(1, cpu)
-        np.testing.assert_array_equal(ladder.invoke(tensor)[0], cpu.invoke(tensor)[0])
+    modest, asked = (open_model(tiny7, settings(backend=backend)) for backend in ("auto", "edgetpu"))
+    assert isinstance(modest, TfliteModel)
+    assert modest.degraded_reason is None
+    assert "tiny7 has no Edge TPU file; compile one" in str(asked.degraded_reason)
+    (tensor,) = inputs(1, cpu)
+    np.testing.assert_array_equal(asked.invoke(tensor)[0], cpu.invoke(tensor)[0])
+
+
+def test_two_networks_share_one_accelerator_and_its_fate(tiny7: Bundle, cpu: TfliteModel, child: Child) -> None:
+    tiny3 = load_bundle(tiny7.folder.parent / "tiny3")
+    chosen = settings(retry_s=NEVER_S)
+    networks = [emotion_network(bundle, chosen) for bundle in (tiny7, tiny3)]
+    small, large = open_networks(networks, chosen, command=child.command)
+    small_tensor, large_tensor = inputs(1, cpu)[0], inputs(1, networks[1].cpu)[0]
+    right = cpu.invoke(small_tensor)[0], TfliteModel(tiny3.read("int8")).invoke(large_tensor)[0]
+    with closing(small), closing(large):
+        for crashed in (False, True):
+            assert isinstance(small, Rung)
+            wait_for(lambda: small.accelerated, "the accelerator")
+            if crashed:
+                os.kill(child.pids[-1], 9)
+            np.testing.assert_array_equal(small.invoke(small_tensor)[0], right[0])
+            np.testing.assert_array_equal(large.invoke(large_tensor)[0], right[1])
+            assert {small.backend, large.backend} == ({cpu.backend} if crashed else {"edgetpu"})
+        assert len(child.pids) == 1
 
 
 def test_attempts_back_off_and_start_anew_only_after_long_service() -> None:
@@ -239,7 +258,7 @@ def test_waits_double_up_to_the_largest(cpu: TfliteModel) -> None:
         started.wait(PATIENCE_S)
         make()
 
-    ladder = Ladder(cpu, make_first, (), ClassifierSettings(retry_min_s=5, retry_max_s=300))
+    ladder = Ladder([cpu], make_first, [()], ClassifierSettings(retry_min_s=5, retry_max_s=300))
     ladder._closed = Recorded()
     started.set()
     assert enough.wait(PATIENCE_S)
