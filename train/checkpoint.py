@@ -1,5 +1,6 @@
 """What a killed run resumes from: one file, replaced whole, so that it is either the old state or the new one."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -24,7 +25,8 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+            part.unlink(missing_ok=True)
         raise TrainingError(
             f"could not write {path} ({error.strerror or error}); the previous one is intact: free space or permit "
             "writing there, then run the same command to resume"
