@@ -210,8 +210,15 @@ def shipped_calibration(temperature: float, logits: NDArray[np.float32], rows: D
 
 def log_look(folder: Path, text: str) -> None:
     """Note a look at the validation split in the run's log: the more looks, the less its score means."""
-    with (folder / "run.log").open("a") as log:
-        log.write(f"{now()} validation {text}\n")
+    path = folder / "run.log"
+    try:
+        with path.open("a") as log:
+            log.write(f"{now()} validation {text}\n")
+    except OSError as error:
+        raise RunError(
+            f"could not note this look at the validation split in {path} ({error.strerror}); permit writing there, or "
+            "copy the run"
+        ) from error
 
 
 def now() -> str:

@@ -26,7 +26,7 @@ from train.fit import fit
 from train.predict import predict_logits
 from train.recipe import make_recipe
 
-TINY7 = ROOT / "tests/golden/tiny7"
+TINY7, TINY3 = ROOT / "tests/golden/tiny7", ROOT / "tests/golden/tiny3"
 
 
 class Trained:
@@ -197,6 +197,35 @@ def test_bad_input_is_said_in_one_line(trained: Trained, tmp_path: Path) -> None
         assert said in str(caught.value)
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_of_other_labels_and_size_is_scored_on_its_classes_alone(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = read(TINY3 / "card.json")["labels"]
+    assert sorted(labels) == sorted(shapes.CLASSES)
+    data = tmp_path / "data"
+    shutil.copytree(trained.data, data)
+    for split in ("train", "validation"):
+        shutil.copytree(data / split / "sad", data / split / "neutral")
+    assert run_evaluate("--bundle", TINY3, "--data", data, "--out", tmp_path / "out") == 0
+    found = read(tmp_path / "out/metrics.json")
+    assert found["classes"] == labels
+    assert found["rows"] == 48
+    assert "class not wanted: neutral" in capsys.readouterr().err
+
+
+def test_results_that_can_not_be_written_or_logged_are_said(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EdgeError, match="could not write") as caught:
+        run_evaluate("--bundle", TINY3, "--data", trained.data, "--out", tmp_path / "file", "--no-flip")
+    assert "\n" not in str(caught.value)
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run)
+    (run / "run.log").unlink()
+    (run / "run.log").mkdir()
+    with pytest.raises(RunError, match=r"run\.log"):
+        run_evaluate("--run", run, "--data", trained.data, "--no-flip")
 
 
 def test_a_lone_file_needs_as_many_labels_as_outputs(trained: Trained, tmp_path: Path) -> None:
