@@ -31,6 +31,8 @@ class EmbeddedBroker:
     name: str
     """e.g. ``mosquitto 2.0.11`` or ``amqtt 0.12.1``."""
     port: int
+    pid: int | None = None
+    """None where it runs in this process."""
 
     @property
     def url(self) -> str:
@@ -38,13 +40,14 @@ class EmbeddedBroker:
 
 
 @contextmanager
-def embedded_broker(mosquitto: str | None = None) -> Iterator[EmbeddedBroker]:
-    """A broker for the length of the block. mosquitto: its program; None looks for it; ``""`` takes amqtt.
+def embedded_broker(mosquitto: str | None = None, options: tuple[str, ...] = ()) -> Iterator[EmbeddedBroker]:
+    """A broker for the length of the block. mosquitto: its program; None looks for it; ``""`` takes amqtt. options:
+    further lines of mosquitto.conf.
 
     Raises BrokerError where neither can be started.
     """
     program = find_mosquitto() if mosquitto is None else mosquitto
-    with _mosquitto(program) if program else _amqtt() as broker:
+    with _mosquitto(program, options) if program else _amqtt() as broker:
         yield broker
 
 
@@ -74,27 +77,28 @@ def wait_until_listening(port: int, process: subprocess.Popen[bytes], deadline_s
 
 
 @contextmanager
-def _mosquitto(program: str) -> Iterator[EmbeddedBroker]:
+def _mosquitto(program: str, options: tuple[str, ...]) -> Iterator[EmbeddedBroker]:
     with tempfile.TemporaryDirectory(prefix="emotion-edge-broker-") as folder:
-        process, port, log = _start_mosquitto(program, Path(folder))
+        process, port, log = _start_mosquitto(program, Path(folder), options)
         try:
             version = re.search(rb"mosquitto version (\S+)", log.read_bytes())
-            yield EmbeddedBroker(f"mosquitto {version[1].decode()}" if version else "mosquitto", port)
+            yield EmbeddedBroker(f"mosquitto {version[1].decode()}" if version else "mosquitto", port, process.pid)
         finally:
             stop_process(process)
 
 
-def _start_mosquitto(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], int, Path]:
+def _start_mosquitto(program: str, folder: Path, options: tuple[str, ...]) -> tuple[subprocess.Popen[bytes], int, Path]:
     config, log = folder / "mosquitto.conf", folder / "mosquitto.log"
     for _ in range(ATTEMPTS):
         port = free_port()
-        config.write_text(f"listener {port} {HOST}\nallow_anonymous true\npersistence false\n")
+        lines = (f"listener {port} {HOST}", "allow_anonymous true", "persistence false", *options)
+        config.write_text("\n".join(lines) + "\n")
         folder.chmod(0o755)
         config.chmod(0o644)  # started by root, mosquitto gives its rights up
         with log.open("wb") as output:
             # A session of its own: Ctrl-C must reach it only after the last messages.
             process = subprocess.Popen(
-                [program, "-c", str(config), "-v"], stdout=output, stderr=output, start_new_session=True
+                [program, "-c", str(config)], stdout=output, stderr=output, start_new_session=True
             )
         if wait_until_listening(port, process):
             return process, port, log

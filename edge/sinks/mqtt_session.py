@@ -124,6 +124,11 @@ class Session:
     def is_mqtt5(self) -> bool:
         return self.protocol == MQTT5
 
+    def fileno(self) -> int:
+        """For a caller that watches many sessions; -1 once the connection has ended."""
+        sock: Any = self._client.socket()
+        return -1 if sock is None else int(sock.fileno())
+
     def step(self, timeout_s: float) -> bool:
         """Wait for the network or the waker, handle what there is; False when the connection has ended."""
         sock: Any = self._client.socket()
