@@ -142,6 +142,16 @@ def test_a_folder_of_another_search_or_of_none_is_refused(tmp_path: Path) -> Non
         pass
 
 
+def test_a_real_fit_stops_at_the_epoch_that_gives_it_up(tmp_path: Path) -> None:
+    data = shapes.dataset(rows={"train": 8, "validation": 4})
+    recipe = make_recipe(shapes.RECIPE)
+    study = search.open_study(tmp_path, recipe, SPACE, data)
+    study.pruner = optuna.pruners.ThresholdPruner(lower=1.1)  # no accuracy will do
+    search.search(study, recipe, SPACE, data, tmp_path, 1)
+    assert [trial.state for trial in study.trials] == [TrialState.PRUNED]
+    assert len((tmp_path / "trial-0000/history.csv").read_text().splitlines()) == 2  # the head and one epoch
+
+
 def test_the_report_tells_what_was_found(tmp_path: Path) -> None:
     study = run_search(tmp_path, 15, MadeUpFit())
     best = complete(study)[0]
