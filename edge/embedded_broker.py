@@ -18,7 +18,7 @@ from pathlib import Path
 from edge.errors import BrokerError
 
 HOST = "127.0.0.1"
-START_S = 10.0
+START_S = 30.0
 STOP_S = 3.0
 ATTEMPTS = 5
 """Another program may take the free port between finding it and listening on it."""

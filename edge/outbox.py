@@ -55,7 +55,7 @@ class Outbox:
         """On disk, but delivered or discarded."""
         self._durable = True
         self.discarded = 0
-        """Events given up because the outbox was full."""
+        """Events given up: the outbox was full, or the broker will never take them."""
         self.problem: str | None = None
         """One sentence where the disk can't be used; None when all is well."""
         self._disk: sqlite3.Connection | None = None
@@ -101,6 +101,12 @@ class Outbox:
                 self._tidy()
             elif len(self._gone) >= TIDY_AT:
                 self._tidy()
+
+    def give_up(self, number: int) -> None:
+        """The broker will never take it: counted with the discarded."""
+        self.acknowledge(number)
+        with self._lock:
+            self.discarded += 1
 
     def rewind(self) -> None:
         """The connection broke: what was sent and not acknowledged is to be sent again, in its old place."""

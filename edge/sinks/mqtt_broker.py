@@ -111,6 +111,8 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext:
         raise ConfigError(
             f"mqtt.ca_file: PEM certificates were expected, {settings.ca_file} has none ({_reason(error)})"
         ) from None
+    # Python 3.13 began to refuse authorities without a key usage, which most home-made ones are; 3.11 takes them.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if settings.certificate_file is not None:
         try:
             # A password is given so that an encrypted key fails instead of asking on the terminal.

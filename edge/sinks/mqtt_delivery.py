@@ -10,7 +10,7 @@ from edge.sinks.mqtt_session import Acknowledgement, Session
 log = logging.getLogger(__name__)
 
 WINDOW = 16
-"""Events sent and not acknowledged; below paho's and mosquitto's usual 20."""
+"""Events sent and not acknowledged, at most; the broker may allow fewer."""
 SETTLE_S = 10.0
 """After a broker's restart, subscribers come back in the same seconds as this device. An MQTT 5 broker says when nobody
 received an event; for so long it is then sent again, one at a time, until somebody does."""
@@ -57,11 +57,11 @@ class Delivery:
     def send(self) -> None:
         """As many events as the window takes now."""
         now = self._clock()
-        window = 1 if now < self._settle_until else min(WINDOW, self._session.receive_maximum)
+        window = 1 if now < self._settle_until else WINDOW
         if now < self._not_before:
             return
         self._not_before = 0.0
-        while len(self._numbers) < window and (entry := self._outbox.take()):
+        while len(self._numbers) < window and self._session.room > 0 and (entry := self._outbox.take()):
             mid = self._session.publish(self._topic, entry.payload, qos=1, retain=False, expiry_s=self._expiry_s)
             self._numbers[mid] = entry.number
 
@@ -85,12 +85,14 @@ class Delivery:
             elif answer.code == _NO_SUBSCRIBER and self._clock() < self._settle_until:
                 self._again(AGAIN_S)
             else:
+                self._not_before = 0.0
                 if answer.code >= 128:
-                    log.error("event %d given up: the broker says %s", number, answer.text)
-                elif answer.code == 0:
+                    log.error("an event is given up: the broker will never take it (%s)", answer.text)
+                    self._outbox.give_up(number)
+                    continue
+                if answer.code == 0:
                     self._settle_until = 0.0
                     self._event_problem = None
-                self._not_before = 0.0
                 self._outbox.acknowledge(number)
 
     def _again(self, delay_s: float) -> None:

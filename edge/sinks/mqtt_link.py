@@ -186,8 +186,7 @@ class Link:
         session.subscribe([f"{self._base}/{suffix}" for suffix in self._subscriptions])
         with self._lock:
             self._fresh = {suffix: (payload, 1, True) for suffix, payload in self._retained.items()}
-        self._publish_fresh(session)
-        session.publish(f"{self._base}/availability", ONLINE, qos=1, retain=True)
+            self._fresh["availability"] = (ONLINE.encode(), 1, True)  # last: what it is stands before it is there
         self._outbox.release()
         self.connected = True
         try:
@@ -230,9 +229,12 @@ class Link:
             self._on_message(message)
 
     def _publish_fresh(self, session: Session) -> None:
-        with self._lock:
-            fresh, self._fresh = self._fresh, {}
-        for suffix, (payload, qos, retain) in fresh.items():
+        while session.room > 0:
+            with self._lock:
+                if not self._fresh:
+                    return
+                suffix = next(iter(self._fresh))
+                payload, qos, retain = self._fresh.pop(suffix)
             session.publish(f"{self._base}/{suffix}", payload, qos, retain)
 
     def _say_goodbye(self, session: Session) -> None:

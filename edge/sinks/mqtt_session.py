@@ -113,7 +113,8 @@ class Session:
         self.incoming: list[Incoming] = []
         self.end_reason: str | None = None
         """Why the connection ended; None while it lasts."""
-        self.receive_maximum = 65535
+        self._receive_maximum = 65535
+        self._awaited: set[int] = set()
         self._waker = waker
         self._connack: Any = None
         self._client = self._make_client(client_id, keepalive_s, credentials, will)
@@ -123,6 +124,11 @@ class Session:
     @property
     def is_mqtt5(self) -> bool:
         return self.protocol == MQTT5
+
+    @property
+    def room(self) -> int:
+        """How many more QoS 1 messages the broker takes before it must acknowledge one; it may hang up beyond that."""
+        return self._receive_maximum - len(self._awaited)
 
     def fileno(self) -> int:
         """For a caller that watches many sessions; -1 once the connection has ended."""
@@ -151,12 +157,15 @@ class Session:
         return True
 
     def publish(self, topic: str, payload: bytes | str, qos: int, retain: bool, expiry_s: int | None = None) -> int:
-        """Send; returns the message id that ``acknowledged`` will name. expiry_s: MQTT 5 only, ignored otherwise."""
+        """Send; returns the message id that ``acknowledged`` will name where qos is 1. expiry_s counts with MQTT 5."""
         properties = None
         if self.is_mqtt5 and expiry_s is not None:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = expiry_s
-        return self._client.publish(topic, payload, qos, retain, properties).mid
+        mid = self._client.publish(topic, payload, qos, retain, properties).mid
+        if qos:
+            self._awaited.add(mid)
+        return mid
 
     def subscribe(self, topics: list[str]) -> None:
         """QoS 1; the broker's answers come in ``subscribed``."""
@@ -196,9 +205,7 @@ class Session:
         client.will_set(topic, payload, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_publish = lambda _c, _u, mid, code, _p: self.acknowledged.append(
-            Acknowledgement(mid, code.value, str(code))
-        )
+        client.on_publish = self._on_publish
         client.on_subscribe = lambda _c, _u, mid, codes, _p: self.subscribed.extend(
             Acknowledgement(mid, code.value, str(code)) for code in codes
         )
@@ -224,7 +231,7 @@ class Session:
             ) from None
         except ssl.SSLCertVerificationError as error:
             raise NotConnectedError(
-                f"its certificate is not trusted ({error.verify_message}); check mqtt.ca_file"
+                f"its certificate is not trusted ({error.verify_message}); check mqtt.ca_file and the clock"
             ) from None
         except ssl.SSLError as error:
             raise NotConnectedError(f"TLS failed ({error.reason or error}); is it a TLS port?") from None
@@ -275,7 +282,12 @@ class Session:
 
     def _on_connect(self, _client: Client, _data: object, _flags: object, code: Any, properties: Any) -> None:
         self._connack = code
-        self.receive_maximum = getattr(properties, "ReceiveMaximum", self.receive_maximum)
+        self._receive_maximum = getattr(properties, "ReceiveMaximum", self._receive_maximum)
+
+    def _on_publish(self, _client: Client, _data: object, mid: int, code: Any, _properties: object) -> None:
+        if mid in self._awaited:  # paho also calls this for what it has sent with QoS 0
+            self._awaited.remove(mid)
+            self.acknowledged.append(Acknowledgement(mid, code.value, str(code)))
 
     def _on_disconnect(self, _client: Client, _data: object, flags: Any, code: Any, _properties: object) -> None:
         # paho may call this twice; the first reason counts.

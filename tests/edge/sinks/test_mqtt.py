@@ -283,6 +283,18 @@ def test_what_an_access_list_refuses_is_said_and_kept_until_it_is_mended(
         wait_for(lambda: sink.outbox == 0, "the outbox to empty")
 
 
+def test_a_broker_that_takes_one_message_at_a_time_gets_them_one_at_a_time(make_sink: MakeSink, tmp_path: Path) -> None:
+    with Mosquitto(tmp_path, "max_inflight_messages 1") as broker, subscriber(broker.port) as client:
+        sink = make_sink(broker.url)
+        sink.state(State("happy", 0.9, 1, 1))
+        sink.status(STATUS)
+        for event in a_stream(20):
+            sink.event(event)
+        expect_ids(client, [event.id for event in a_stream(20)])
+        client.wait_text("/availability", "online")
+        assert sink.reconnects == 0
+
+
 def test_two_devices_with_one_id_are_told_so(broker: Mosquitto, make_sink: MakeSink, tmp_path: Path) -> None:
     one = make_sink(broker.url)
     wait_for(lambda: one.connected, "the first")

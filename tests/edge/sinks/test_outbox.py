@@ -51,6 +51,23 @@ def test_in_order_and_gone_when_acknowledged(tmp_path: Path) -> None:
     assert drain(Outbox(tmp_path / "box", 100)) == []
 
 
+def test_what_the_broker_will_never_take_is_given_up_and_counted(tmp_path: Path) -> None:
+    box = Outbox(tmp_path / "box", 100)
+    add(box, "s1", "e1")
+    entry = box.take()
+    assert entry is not None
+    box.give_up(entry.number)
+    assert (drain(box), box.discarded) == (["e1"], 1)
+
+
+def test_every_commit_reaches_the_disk_itself(tmp_path: Path) -> None:
+    """WAL is only durable against a power loss with synchronous FULL (2)."""
+    disk = Outbox(tmp_path / "box", 100)._disk
+    assert disk is not None
+    assert disk.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert disk.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_unacknowledged_events_are_sent_again_in_their_place(tmp_path: Path) -> None:
     box = Outbox(tmp_path / "box", 100)
     add(box, "s1", "c1", "e1", "s2")
