@@ -29,7 +29,7 @@ def _open(source: Source, settings: CameraSettings, fast: bool) -> FrameSource:
         case "usb":
             from edge.cameras.usb import UsbCamera
 
-            return UsbCamera(Path(source.address), settings)
+            return UsbCamera(Path(source.address), settings, source.name)
         case "network":
             from edge.cameras.network import NetworkCamera
 

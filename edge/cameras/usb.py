@@ -3,8 +3,10 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
+from numpy.typing import NDArray
 
 from edge.cameras.capture import bgr, open_capture, stamp
 from edge.errors import SourceError
@@ -26,8 +28,8 @@ class UsbCamera:
 
     live = True
 
-    def __init__(self, device: Path, settings: CameraSettings) -> None:
-        self.name = str(device)
+    def __init__(self, device: Path, settings: CameraSettings, name: str = "") -> None:
+        self.name = name or str(device)
         if not device.exists():
             present = ", ".join(sorted(str(node) for node in Path("/dev").glob("video*"))) or "none"
             raise SourceError(f"{device}: no such camera (present: {present}); plug it in or name another one")
@@ -55,9 +57,21 @@ class UsbCamera:
             if time.monotonic() - begin_s >= READ_S:
                 raise TimeoutError(f"{self.name}: no frame in {READ_S:.0f} s")
             raise SourceError(f"{self.name}: lost; plug the camera in again, or look at its cable and power")
-        frame = stamp(bgr(image, self.name), self._sequence)
+        frame = stamp(bgr(self._unrolled(image), self.name), self._sequence)
         self._sequence += 1
         return frame
+
+    def _unrolled(self, image: NDArray[Any]) -> NDArray[Any]:
+        """OpenCV 4.11 gives cameras that speak BGR24 as one long row; 4.14 does not."""
+        if self._capture is None or image.ndim != 2 or image.shape[0] != 1:
+            return image
+        width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        if image.size != width * height * 3:
+            raise SourceError(
+                f"{self.name}: expected {width}x{height} pictures, got {image.size} bytes of another format"
+            )
+        return image.reshape(height, width, 3)
 
     def close(self) -> None:
         """Release the device. Idempotent."""

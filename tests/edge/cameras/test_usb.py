@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -32,6 +33,9 @@ class Capture:
             time.sleep(answer)
             return False, None
         return answer is not None, answer
+
+    def get(self, setting: int) -> float:
+        return {cv2.CAP_PROP_FRAME_WIDTH: 64.0, cv2.CAP_PROP_FRAME_HEIGHT: 48.0}[setting]
 
     def release(self) -> None:
         self.released += 1
@@ -72,8 +76,6 @@ def test_frames_grey_too_and_a_changed_size(tmp_path: Path, capture: Capture) ->
         (1, (48, 64, 3)),
         (2, (24, 32, 3)),
     ]
-    import cv2
-
     assert capture.settings[cv2.CAP_PROP_FRAME_WIDTH] == 1280
     assert capture.settings[cv2.CAP_PROP_FPS] == 10
     assert capture.settings[cv2.CAP_PROP_FOURCC] == cv2.VideoWriter.fourcc(*"MJPG")
@@ -97,4 +99,17 @@ def test_an_unplug_is_a_loss_and_silence_a_timeout(
     with pytest.raises(TimeoutError):
         camera.read()
     with pytest.raises(SourceError, match="zero size"):
+        camera.read()
+
+
+def test_opencv_411s_bgr24_row_is_a_picture_again(tmp_path: Path, capture: Capture) -> None:
+    device = tmp_path / "video0"
+    device.touch()
+    camera = UsbCamera(device, CameraSettings())
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    capture.answers = [picture.reshape(1, -1), np.zeros((1, 1000), np.uint8)]
+    frame = camera.read()
+    assert frame is not None
+    assert np.array_equal(frame.image, picture)
+    with pytest.raises(SourceError, match="expected 64x48 pictures, got 1000 bytes"):
         camera.read()
