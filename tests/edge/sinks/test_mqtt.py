@@ -1,11 +1,15 @@
 """MqttSink against a real mosquitto: what it says, keeps and survives."""
 
 import contextlib
+import random
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Self
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -161,6 +165,69 @@ def test_ten_broker_kills_lose_and_reorder_nothing(broker: Mosquitto, make_sink:
         client.wait_text("/availability", "online")
     assert sink.events_discarded == 0
     assert sink.reconnects == 10
+
+
+class CuttingProxy:
+    """Between a client and a broker: each connection is cut after a random number of bytes, in either direction, so
+    in the middle of packets, and with acknowledgements lost on the way."""
+
+    def __init__(self, to_port: int, cuts: int, seed: int) -> None:
+        self._rng = random.Random(seed)
+        self._to_port = to_port
+        self.cuts_left = cuts
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(0.05)
+        self.port: int = self._listener.getsockname()[1]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                client, _ = self._listener.accept()
+                with client, socket.create_connection(("127.0.0.1", self._to_port)) as broker:
+                    self._carry(client, broker)
+
+    def _carry(self, client: socket.socket, broker: socket.socket) -> None:
+        budget = self._rng.choice([self._rng.randrange(400), self._rng.randrange(20000)]) if self.cuts_left else 10**9
+        other = {client: broker, broker: client}
+        while not self._stop.is_set():
+            for source in select.select([client, broker], [], [], 0.05)[0]:
+                try:
+                    data = source.recv(min(4096, budget))
+                    other[source].sendall(data)
+                except OSError:
+                    return
+                budget -= len(data)
+                if budget <= 0:
+                    self.cuts_left -= 1
+                if not data or budget <= 0:
+                    return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._listener.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_connections_cut_in_the_middle_of_packets_lose_and_reorder_nothing(
+    broker: Mosquitto, make_sink: MakeSink, seed: int
+) -> None:
+    stream = a_stream(faces=50)
+    with subscriber(broker.port) as client, CuttingProxy(broker.port, cuts=25, seed=seed) as proxy:
+        sink = make_sink(f"mqtt://127.0.0.1:{proxy.port}")
+        for event in stream:
+            sink.event(event)
+            wait_for(lambda: sink.outbox < 40, "the backlog to shrink")
+        expect_ids(client, [event.id for event in stream])
+        wait_for(lambda: sink.outbox == 0, "every acknowledgement")
+        sink.close()
+    assert proxy.cuts_left < 25
 
 
 def test_events_from_before_a_kill_in_mid_outage_are_delivered_after_the_restart(
