@@ -26,7 +26,7 @@ from edge.errors import ConfigError
 from edge.fetch import YUNET_FILE, yunet_is_whole
 from edge.frame_slot import LatestFrame
 from edge.interfaces import EventSink, FaceDetector
-from edge.life import Signals
+from edge.life import Signals, peak_rss_mb
 from edge.parts import Delivery, Parts, Straight
 from edge.pipeline import Pipeline
 from edge.records import Frame, Identity
@@ -170,7 +170,7 @@ def state_dir_of(settings: Settings) -> Path:
 
 def compose(settings: Settings, fast: bool, stack: ExitStack) -> Parts:
     """Open what the settings name; ``stack`` closes it. Raises the leaf that says what could not be opened."""
-    # OpenCV would take every core: on two busy ones that doubles YuNet's and Haar's time (measured) and starves decoding.
+    # OpenCV would take every core: on two busy ones that doubles YuNet's and Haar's time (measured).
     cv2.setNumThreads(settings.classifier.threads)
     bundle = load_bundle(settings.classifier.bundle)
     detector, second_best = make_detector(settings.detector)
@@ -229,7 +229,12 @@ def run(settings: Settings, fast: bool = False, reload: Callable[[], Settings] |
         parts = compose(settings, fast, stack)
         appliance = Appliance(settings, parts, signals, reload)
         code = appliance.serve()
+        frames = appliance.reporter.run.total
         fps, p50_ms, p95_ms = appliance.reporter.run.take(time.monotonic())
+    log.info(
+        "%d frames, %.1f a second, %d faces, %d events, %.0f MB at most",
+        *(frames, fps, appliance.faces, appliance.events, peak_rss_mb()),
+    )
     if not parts.camera.closed:
         # A thread that hangs in the camera's driver can't be ended, and may abort the interpreter's own shutdown.
         logging.shutdown()
@@ -237,7 +242,7 @@ def run(settings: Settings, fast: bool = False, reload: Callable[[], Settings] |
         os._exit(code)
     return Outcome(
         code=code,
-        frames=appliance.reporter.run.total,
+        frames=frames,
         fps=fps,
         dropped=parts.camera.dropped,
         faces=appliance.faces,

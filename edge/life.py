@@ -1,6 +1,7 @@
 """What a process must know about itself to live for a year: signals, memory, figures of its last minute."""
 
 import os
+import resource
 import signal
 from collections import deque
 from pathlib import Path
@@ -16,6 +17,11 @@ def rss_mb(statm: Path = Path("/proc/self/statm")) -> float:
         return int(statm.read_text().split()[1]) * _PAGE_MB
     except (OSError, ValueError, IndexError):
         return 0.0
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has had resident, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class Signals:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge.health import Health
 from edge.heat import SLOWEST, Board, HeatGovernor, rate_share
-from edge.life import Every, Meter, Signals, quantile, rss_mb
+from edge.life import Every, Meter, Signals, peak_rss_mb, quantile, rss_mb
 from edge.notify import Notifier
 
 
@@ -117,6 +117,7 @@ def test_resident_memory_is_read(tmp_path: Path) -> None:
     assert 5 < rss_mb() < 10_000
     ballast = b"x" * 100_000_000
     assert rss_mb() > 100
+    assert peak_rss_mb() >= rss_mb() - 1
     del ballast
     assert rss_mb(tmp_path / "missing") == 0.0
 
