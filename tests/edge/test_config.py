@@ -108,7 +108,7 @@ def test_files_that_are_no_files(tmp_path: Path) -> None:
 
 
 def test_a_wrong_flag_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match=r"mqtt\.broker.*command line"):
+    with pytest.raises(UsageError, match=r"mqtt\.broker"):
         load_settings(None, {"mqtt.broker": "localhost:1883"})
     with pytest.raises(UsageError, match=r"device\.id"):
         load_settings(None, {"device.id": "kitchen camera"})
