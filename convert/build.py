@@ -140,10 +140,10 @@ def _build(args: argparse.Namespace, trained: Run, staging: Path) -> None:
         "network": {
             "parameters": int(network.count_params()),
             "macs": mapping.macs,
-            "recipe": card.without_paths(trained.recipe),
+            "run": card.without_paths(trained.recipe),
         },
         "edgetpu": {"compiled": compiled, "check": mapping.facts()},
-        "data": _data_entry(args.data, dataset),
+        "data": _data_entry(args.data, dataset, trained),
         "licence": args.licence or card.licence_of(args.data),
         "limits": card.LIMITS,
         "versions": card.versions(each.runtime for each in agreements),
@@ -238,12 +238,15 @@ def _scores(
     return result
 
 
-def _data_entry(path: Path, dataset: Dataset) -> dict[str, Any]:
+def _data_entry(path: Path, dataset: Dataset, trained: Run) -> dict[str, Any]:
     splits, counts = np.unique(dataset.splits, return_counts=True)
+    note = trained.recipe.get("data")
     return {
         "file": path.name,
-        "rows": dict(zip(splits.tolist(), counts.tolist(), strict=True)),
-        "dropped": {reason: len(origins) for reason, origins in dataset.dropped.items()},
+        "ferplus": note.get("ferplus") if isinstance(note, dict) else None,
+        # What the run learned from, where it says so: FER+ takes rows without a face out as well.
+        "rows": trained.recipe.get("rows", dict(zip(splits.tolist(), counts.tolist(), strict=True))),
+        "dropped": trained.recipe.get("dropped", {key: len(origins) for key, origins in dataset.dropped.items()}),
         "note": "The validation split chose the checkpoint and the temperature; it is not an independent test.",
     }
 

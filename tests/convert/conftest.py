@@ -54,7 +54,7 @@ def write_run(folder: Path, network: Any, classes: tuple[str, ...], size: int) -
     folder.mkdir(parents=True)
     network.save(folder / "best.keras")
     recipe = {"schema": "emotion-edge/run/1", "classes": list(classes), "size": size, "network": "small"}
-    (folder / "recipe.json").write_text(json.dumps(recipe | {"data": "/home/someone/fer2013.csv"}))
+    (folder / "recipe.json").write_text(json.dumps(recipe | {"started_from": "/home/someone/other.keras"}))
     return folder
 
 

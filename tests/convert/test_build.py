@@ -57,7 +57,8 @@ def test_card_says_how_it_was_made(made: Made) -> None:
     assert (agreement["split"], agreement["rows"]) == ("validation", 84)
     assert agreement["int8_accuracy"] == card["scores"][1]["accuracy"] > 0.9
     assert 0 < card["temperature"] < 20
-    assert card["network"]["recipe"]["data"] == "fer2013.csv"
+    assert card["network"]["run"]["started_from"] == "other.keras"
+    assert card["data"]["file"] == "fer2013.csv" and card["data"]["rows"] == {"train": 210, "validation": 84}
     assert "FER-2013" in card["licence"] and "not what a person feels" in card["limits"]
     assert card["edgetpu"]["compiled"] is None and card["edgetpu"]["check"]["maps_whole"]
     assert str(made.run.parent) not in json.dumps(card)
