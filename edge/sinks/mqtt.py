@@ -163,7 +163,7 @@ class MqttSink:
             if command.name != "restart":
                 self._switches.apply(command)
             taken.append(command)
-        if taken:
+        if taken or self._switches.current != self._mirrored:  # the configuration may have been read again
             self._mirror()
         return taken
 
@@ -173,7 +173,7 @@ class MqttSink:
         self._outbox.close()
 
     def _mirror(self) -> None:
-        current = self._switches.current
+        self._mirrored = current = self._switches.current
         self._link.retain("detect/state", switch_payload(current.detect))
         self._link.retain("privacy/state", switch_payload(current.privacy))
         self._link.retain("threshold/state", switch_payload(current.threshold))

@@ -375,3 +375,15 @@ def test_sigterm_before_anything_is_open_is_clean(edge: Edge, tiny: Path) -> Non
         finished = edge.finish(child)
         assert finished.code in (0, -signal.SIGTERM)
         assert "Traceback" not in finished.err
+
+
+def test_a_threshold_changed_by_sighup_is_mirrored(edge: Edge, tiny: Path, tmp_path: Path) -> None:
+    with Mosquitto(tmp_path) as broker, subscriber(broker.port) as client:
+        config = edge.config()
+        child = edge.start("run", "--config", config, "--source", CLIP, "--bundle", tiny, "--broker", broker.url)
+        client.wait("test/status")
+        config.write_text(config.read_text() + "[judgement]\nconfidence_threshold = 0.66\n")
+        child.send_signal(signal.SIGHUP)
+        client.wait_text("test/threshold/state", "0.66")
+        child.send_signal(signal.SIGTERM)
+        assert edge.finish(child).code == 0
