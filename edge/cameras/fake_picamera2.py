@@ -3,8 +3,8 @@
 It keeps picamera2's habits that bite (picamera2 0.3.3x, read from its source and seen on libcamera's virtual pipeline):
 format names are the reverse of the arrays' channel order; configure() adjusts sizes and formats; ``capture_array``
 without ``wait`` blocks for ever when the camera stalls; a capture that timed out stays queued, and ``stop()`` waits
-behind it for ever, while ``close()`` does not; a constructor that fails leaks a pipe's writing end; a camera is opened
-by one program at a time.
+behind it for ever, while ``close()`` does not; a constructor that fails leaks a pipe's writing end, or keeps the camera;
+a camera is opened by one program at a time.
 """
 
 import os
@@ -37,6 +37,8 @@ class World:
     fps: float = 100.0
     busy: set[int] = field(default_factory=set)
     """Cameras in use."""
+    no_buffers: bool = False
+    """The constructor fails after it took the camera, as without permission for /dev/dma_heap."""
     unbounded_captures: int = 0
     """Captures made without a bounded wait: an adapter that makes any would hang one day."""
     freed: threading.Event = field(default_factory=threading.Event)
@@ -69,6 +71,9 @@ class Picamera2:
         self._world.busy.add(camera_num)
         self.is_open = True
         self._number = camera_num
+        if self._world.no_buffers:
+            raise RuntimeError("Could not open any dmaHeap device")
+        self.allocator = object()
         self._configuration: dict[str, Any] = {}
         self._pending = self._frames = 0
 
@@ -147,3 +152,4 @@ class Picamera2:
         self._world.busy.discard(self._number)
         self._reader.close()
         os.close(self.notifyme_w)
+        del self.allocator

@@ -119,11 +119,23 @@ def _construct(library: ModuleType, number: int, name: str) -> Any:
     try:
         camera.__init__(number)
     except RuntimeError as error:
-        # A constructor that fails leaves the writing end of its pipe open.
-        if (pipe := getattr(camera, "notifyme_w", None)) is not None:
-            os.close(pipe)
-        raise SourceError(f"{name}: in use by another program, or failing ({_one_line(error)})") from None
+        _discard(camera)
+        raise SourceError(
+            f"{name}: in use by another program, not permitted, or failing ({_one_line(error)}); the user must be in the "
+            "group video"
+        ) from None
     return camera
+
+
+def _discard(camera: Any) -> None:
+    """Undo a constructor that failed: by itself it keeps the camera acquired, or leaves a pipe's writing end open."""
+    if getattr(camera, "is_open", False):
+        try:
+            camera.close()
+        except (AttributeError, RuntimeError) as error:  # its last steps tidy up what was never made
+            log.debug("half-made camera closed (%s)", _one_line(error))
+    elif (pipe := getattr(camera, "notifyme_w", None)) is not None:
+        os.close(pipe)
 
 
 def _one_line(error: BaseException) -> str:

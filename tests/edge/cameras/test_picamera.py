@@ -98,6 +98,12 @@ def test_what_is_wrong_is_said_and_nothing_leaks(world: World) -> None:
             Picamera(SETTINGS)
     assert descriptors() == opened
     first.close()
+    world.no_buffers = True
+    for _ in range(5):
+        with pytest.raises(SourceError, match=r"dmaHeap device\); the user must be in the group video"):
+            Picamera(SETTINGS)
+        assert not world.busy
+    world.no_buffers = False
     with pytest.raises(SourceError, match="even width and height"):
         Picamera(replace(SETTINGS, width=321))
     world.adjusted = {"format": "MJPEG"}
