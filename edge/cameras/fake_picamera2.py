@@ -3,8 +3,8 @@
 It keeps picamera2's habits that bite (picamera2 0.3.3x, read from its source and seen on libcamera's virtual pipeline):
 format names are the reverse of the arrays' channel order; configure() adjusts sizes and formats; ``capture_array``
 without ``wait`` blocks for ever when the camera stalls; a capture that timed out stays queued, and ``stop()`` waits
-behind it for ever, while ``close()`` does not; a constructor that fails leaks a pipe's writing end, or keeps the camera;
-a camera is opened by one program at a time.
+behind it for ever, while ``close()`` does not; a constructor that fails leaves a pipe open and may keep the camera; a
+camera is opened by one program at a time.
 """
 
 import os
@@ -64,7 +64,7 @@ class Picamera2:
     def __init__(self, camera_num: int = 0) -> None:
         self._world = world
         self.notifyme_r, self.notifyme_w = os.pipe()
-        self._reader = os.fdopen(self.notifyme_r, "rb")
+        self.notifymeread = os.fdopen(self.notifyme_r, "rb")
         self.started = self.is_open = False
         if camera_num in self._world.busy:
             raise RuntimeError("Camera __init__ sequence did not complete.")
@@ -150,6 +150,6 @@ class Picamera2:
             return
         self.started = self.is_open = False
         self._world.busy.discard(self._number)
-        self._reader.close()
-        os.close(self.notifyme_w)
         del self.allocator
+        self.notifymeread.close()
+        os.close(self.notifyme_w)

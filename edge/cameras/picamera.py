@@ -121,21 +121,22 @@ def _construct(library: ModuleType, number: int, name: str) -> Any:
     except RuntimeError as error:
         _discard(camera)
         raise SourceError(
-            f"{name}: in use by another program, not permitted, or failing ({_one_line(error)}); the user must be in the "
-            "group video"
+            f"{name}: in use by another program, not permitted, or failing ({_one_line(error)}); end the other program, "
+            "and add this user to the group video"
         ) from None
     return camera
 
 
 def _discard(camera: Any) -> None:
-    """Undo a constructor that failed: by itself it keeps the camera acquired, or leaves a pipe's writing end open."""
-    if getattr(camera, "is_open", False):
-        try:
-            camera.close()
-        except (AttributeError, RuntimeError) as error:  # its last steps tidy up what was never made
-            log.debug("half-made camera closed (%s)", _one_line(error))
-    elif (pipe := getattr(camera, "notifyme_w", None)) is not None:
-        os.close(pipe)
+    """Undo a constructor that failed: by itself it keeps the camera acquired and a pipe open."""
+    try:
+        camera.close()
+    except (AttributeError, RuntimeError) as error:  # its last steps tidy up what was never made
+        log.debug("half-made camera closed (%s)", _one_line(error))
+    reader = getattr(camera, "notifymeread", None)
+    if reader is not None and not reader.closed:
+        reader.close()
+        os.close(camera.notifyme_w)
 
 
 def _one_line(error: BaseException) -> str:

@@ -100,9 +100,10 @@ def test_what_is_wrong_is_said_and_nothing_leaks(world: World) -> None:
     first.close()
     world.no_buffers = True
     for _ in range(5):
-        with pytest.raises(SourceError, match=r"dmaHeap device\); the user must be in the group video"):
+        with pytest.raises(SourceError, match=r"dmaHeap device\); end the other program"):
             Picamera(SETTINGS)
         assert not world.busy
+    assert descriptors() == before
     world.no_buffers = False
     with pytest.raises(SourceError, match="even width and height"):
         Picamera(replace(SETTINGS, width=321))
