@@ -151,8 +151,11 @@ def identity_of(settings: Settings, bundle: Bundle) -> Identity:
 def state_dir_of(settings: Settings) -> Path:
     """A folder that can be written: the configured one, else one of the user's own, which the log names."""
     wanted = settings.device.state_dir
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "emotion-edge"
-    for folder in (wanted, home):
+    # expanduser, because a service's DynamicUser may have no home at all: then "~" stays as it is.
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
+    for folder in (wanted, Path(home, "emotion-edge")):
+        if not folder.is_absolute():
+            continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe = folder / ".writable"
@@ -164,7 +167,7 @@ def state_dir_of(settings: Settings) -> Path:
             log.info("%s can't be written, so outbox and switches are kept in %s", wanted, folder)
         return folder
     raise ConfigError(
-        f"expected a folder that can be written at device.state_dir, {wanted} and {home} can't be; name one"
+        f"expected a folder that can be written at device.state_dir, neither {wanted} nor {home} can be; name one"
     )
 
 
