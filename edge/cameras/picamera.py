@@ -121,8 +121,8 @@ def _construct(library: ModuleType, number: int, name: str) -> Any:
     except RuntimeError as error:
         _discard(camera)
         raise SourceError(
-            f"{name}: in use by another program, not permitted, or failing ({_one_line(error)}); end the other program, "
-            "and add this user to the group video"
+            f"{name}: in use by another program, not permitted, or failing ({_one_line(error)}); end the other "
+            "program, and add this user to the group video"
         ) from None
     return camera
 
