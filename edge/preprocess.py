@@ -64,12 +64,14 @@ def crop_face(
     if abs(roll) > ROLL_LIMIT_DEG:
         return resize_grey(to_grey(_turned(image, square.centre, side, roll)), height, width)
     left, top = round(square.left), round(square.top)
-    rows = np.clip(np.arange(top, top + side), 0, image.shape[0] - 1)
-    columns = np.clip(np.arange(left, left + side), 0, image.shape[1] - 1)
-    # One slice where the square lies inside (the usual case); an index grid only where it does not.
-    inside = top >= 0 and left >= 0 and top + side <= image.shape[0] and left + side <= image.shape[1]
-    patch = image[top : top + side, left : left + side] if inside else image[np.ix_(rows, columns)]
-    return resize_grey(to_grey(np.ascontiguousarray(patch)), height, width)
+    bottom, right = top + side, left + side
+    if top >= 0 and left >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
+        patch = image[top:bottom, left:right]
+    else:
+        rows = np.clip(np.arange(top, bottom), 0, image.shape[0] - 1)
+        columns = np.clip(np.arange(left, right), 0, image.shape[1] - 1)
+        patch = image[np.ix_(rows, columns)]
+    return resize_grey(to_grey(patch), height, width)
 
 
 def _turned(image: NDArray[np.uint8], centre: tuple[float, float], side: int, roll: float) -> NDArray[np.uint8]:
