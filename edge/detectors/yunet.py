@@ -14,8 +14,8 @@ from edge.records import Box, Face, Landmarks
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 """opencv_zoo's face_detection_yunet_2023mar.onnx, 232,589 bytes, MIT."""
 
-_NMS_IOU = 0.3
-_TOP_K = 500
+NMS_IOU = 0.3
+TOP_K = 500
 
 
 class YunetDetector:
@@ -39,8 +39,8 @@ class YunetDetector:
             np.empty(0, np.uint8),
             (320, 320),
             score_threshold,
-            _NMS_IOU,
-            _TOP_K,
+            NMS_IOU,
+            TOP_K,
         )
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
@@ -51,7 +51,7 @@ class YunetDetector:
         if rows is None:
             return []
         scale = np.tile([scale_x, scale_y], 7)
-        faces = [_face((row[:14] * scale).tolist(), float(row[14])) for row in rows if np.isfinite(row).all()]
+        faces = [face_of_row((row[:14] * scale).tolist(), float(row[14])) for row in rows if np.isfinite(row).all()]
         return sorted(faces, key=lambda face: -face.confidence)
 
     def close(self) -> None:
@@ -75,7 +75,7 @@ def _verified(model: Path, sha256: str) -> bytes:
     return content
 
 
-def _face(numbers: list[float], score: float) -> Face:
+def face_of_row(numbers: list[float], score: float) -> Face:
     """OpenCV's row: left, top, width, height, then x, y of right eye, left eye, nose, right and left mouth corner,
     where right and left are the subject's, as in Landmarks."""
     left, top, width, height, *points = numbers
