@@ -1,5 +1,6 @@
 """A Raspberry Pi camera, through picamera2."""
 
+import gc
 import logging
 import os
 from types import ModuleType
@@ -96,7 +97,10 @@ class Picamera:
         return image
 
     def close(self) -> None:
-        """Stop and release the camera, so that it can be opened again. Idempotent."""
+        """Stop and release the camera, so that it can be opened again. Idempotent.
+
+        The collector is run because picamera2's selectors are cycles that hold a descriptor each.
+        """
         camera, self._camera = self._camera, None
         if camera is None:
             return
@@ -105,6 +109,7 @@ class Picamera:
             camera.close()
         except RuntimeError as error:
             log.warning("%s: did not close cleanly (%s)", self.name, _one_line(error))
+        gc.collect()
 
 
 def _construct(library: ModuleType, number: int, name: str) -> Any:
@@ -118,8 +123,10 @@ def _construct(library: ModuleType, number: int, name: str) -> Any:
     camera = library.Picamera2.__new__(library.Picamera2)
     try:
         camera.__init__(number)
-    except RuntimeError as error:
+    except Exception as error:
         _discard(camera)
+        if not isinstance(error, RuntimeError):
+            raise
         raise SourceError(
             f"{name}: in use by another program, not permitted, or failing ({_one_line(error)}); end the other "
             "program, and add this user to the group video"
@@ -137,6 +144,7 @@ def _discard(camera: Any) -> None:
     if reader is not None and not reader.closed:
         reader.close()
         os.close(camera.notifyme_w)
+    gc.collect()
 
 
 def _one_line(error: BaseException) -> str:
