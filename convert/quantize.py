@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from convert.edgetpu_rules import MENDS, OTHER_MEND
@@ -126,16 +124,16 @@ def _convert(converter: Any) -> bytes:
 def with_short_names(content: bytes) -> bytes:
     """The same model with tensor names cut to layer and operation (``conv2d_3_1/convolution``).
 
-    TensorFlow joins the full paths of all layers it fused into one operator: 2 % of the shipped file. Read and written
-    with the schema's own classes, as TensorFlow's converter and its flatbuffer_utils do.
+    TensorFlow joins the full paths of all layers it fused into one operator: 2 % of the shipped file.
     """
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    import_frameworks()
+    from tensorflow.lite.tools import flatbuffer_utils  # what the converter itself reads and writes models with
+
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
     for graph in model.subgraphs:
         for tensor in graph.tensors:
             tensor.name = b"/".join((tensor.name or b"").split(b";")[0].split(b"/")[-2:])
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _require_int8(content: bytes) -> None:

@@ -4,6 +4,7 @@ import json
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from convert.agreement import Outputs, compare, require_agreement, table
+from convert.flatbuffer import parse_tflite
 from convert.folder import replaced_folder
 from convert.golden import golden_pictures
-from convert.quantize import calibration_rows, with_full_range
+from convert.quantize import calibration_rows, with_full_range, with_short_names
+from convert.runner import run_model
 from convert.verify import SCHEMA
 from edge.errors import ConversionError, UsageError
+from tests.convert import made_models
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -37,6 +41,19 @@ def test_calibration_rows_are_even_over_classes(counts: list[int], wanted: int, 
     # A class gives fewer than another only where it has no more.
     for label, count in enumerate(counts):
         assert taken[label] >= taken.max() - 1 or taken[label] == count
+
+
+def test_short_names_change_nothing_else() -> None:
+    long = made_models.per_channel_dense()  # as the converter gives it
+    short = with_short_names(long)
+    assert len(short) < len(long)
+    before, after = parse_tflite(long)[0], parse_tflite(short)[0]
+    assert {tensor.name.count("/") for tensor in after.tensors} <= {0, 1}
+    for one, other in zip(before.tensors, after.tensors, strict=True):
+        assert replace(one, name="") == replace(other, name="")
+    assert [op.options for op in before.operators] == [op.options for op in after.operators]
+    pictures = made_models.crops()
+    np.testing.assert_array_equal(run_model(long, pictures)[0], run_model(short, pictures)[0])
 
 
 def test_seed_chooses_other_rows() -> None:
