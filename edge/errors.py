@@ -5,7 +5,7 @@ resembles, so that a caller may catch either. Only ``__main__`` modules catch ``
 exit code they return.
 """
 
-EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_CONFIG = 0, 1, 2, 78
+EXIT_OK, EXIT_FAILURE, EXIT_USAGE, EXIT_CONFIG, EXIT_INTERRUPTED = 0, 1, 2, 78, 130
 
 
 class EdgeError(Exception):

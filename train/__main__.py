@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 
-from edge.errors import EXIT_FAILURE, EdgeError
+from edge.errors import EXIT_INTERRUPTED, EdgeError
 
 COMMANDS = {
     "explore": "what the data is like: counts, duplicates, leaks, samples, mean faces",
@@ -17,6 +17,8 @@ COMMANDS = {
     "search": "look for better hyper-parameters",
     "networks": "parameters and MACs of every architecture",
 }
+MODULES = {"augment": "augment_sheet", "networks": "networks.table"}
+"""Where a command's module is not called as the command is."""
 
 
 def main() -> int:
@@ -27,7 +29,7 @@ def main() -> int:
     for name, what in COMMANDS.items():
         sub = commands.add_parser(name, help=what, description=what)
         if name == chosen:
-            module = importlib.import_module(f"train.{'networks.table' if name == 'networks' else name}")
+            module = importlib.import_module(f"train.{MODULES.get(name, name)}")
             module.add_arguments(sub)
             sub.set_defaults(run_command=module.run)
     args = parser.parse_args()
@@ -36,8 +38,9 @@ def main() -> int:
     except EdgeError as error:
         print(f"train {args.command}: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
-        return EXIT_FAILURE
+    except KeyboardInterrupt:
+        print(f"train {args.command}: stopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from train.calibration import fit_temperature
 from train.checkpoint import write_text
 from train.data import TEST, TRAIN, VALIDATION, Dataset
 from train.evaluate import as_json, log_look
-from train.fit import add_data_arguments, add_recipe_arguments, dataset_from, fit, recipe_from
+from train.fit import fit
 from train.hygiene import picture_groups
+from train.options import add_data_arguments, add_recipe_arguments, dataset_from, recipe_from
 from train.predict import predict_logits
 from train.recipe import Recipe
 from train.report import evaluation_parts, heading, page, paragraph, picture

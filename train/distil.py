@@ -7,6 +7,7 @@ import keras
 
 from edge.errors import RunError, UsageError
 from train import fit
+from train.options import recipe_from
 from train.recipe import Recipe
 from train.runs import load_run
 
@@ -32,7 +33,7 @@ def load_teachers(folders: list[Path], recipe: Recipe, classes: tuple[str, ...] 
 
 
 def run(args: argparse.Namespace) -> int:
-    recipe = fit.recipe_from(args)
+    recipe = recipe_from(args)
     if recipe.teacher_share == 0:
         raise UsageError("the recipe's teacher_share is 0, so a teacher would teach nothing; set it to .5 or so")
     classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else None

@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import math
-import os
 import platform
 import sys
 import time
@@ -13,73 +11,23 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-from edge.errors import DataError, RunError, UsageError
+from edge.errors import EXIT_INTERRUPTED, DataError, RunError, UsageError
 from train.augment import Augment
+from train.batches import ShuffledBatches
 from train.bookkeeping import Bookkeeping, EpochCallback
 from train.checkpoint import write_text
 from train.curves import draw_curves
-from train.data import TRAIN, VALIDATION, Dataset, load_dataset
+from train.dataset import TRAIN, VALIDATION, Dataset
 from train.learner import Learner
 from train.networks import build_network
 from train.networks.cost import count_macs, count_parameters
-from train.networks.transfer import BASE_NAME, TRANSFER_BASES
-from train.recipe import Recipe, make_recipe, override, read_recipe
+from train.optimizer import make_optimizer
+from train.options import add_data_arguments, add_recipe_arguments, dataset_from, recipe_from
+from train.recipe import Recipe
 from train.runs import RUN_SCHEMA
 from train.targets import row_weights, soft_targets
-
-
-class ShuffledBatches(keras.utils.PyDataset):
-    """Batches of one epoch in an order that depends on seed and epoch alone, so that a resumed run sees the same."""
-
-    def __init__(
-        self, images: NDArray[np.uint8], targets: NDArray[np.float32], weights: NDArray[np.float32], recipe: Recipe
-    ) -> None:
-        super().__init__()
-        self.images, self.targets, self.weights, self.recipe = images[..., None], targets, weights, recipe
-        self.start_epoch(0)
-
-    def start_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.order = np.random.default_rng((self.recipe.seed, epoch)).permutation(len(self.images))
-
-    def on_epoch_end(self) -> None:
-        self.start_epoch(self.epoch + 1)
-
-    def __len__(self) -> int:
-        # A short last batch would be compiled anew and weigh its rows more; its rows come up in another epoch.
-        return max(1, len(self.images) // self.recipe.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-        rows = self.order[index * self.recipe.batch_size : (index + 1) * self.recipe.batch_size]
-        return self.images[rows], self.targets[rows], self.weights[rows]
-
-
-def make_optimizer(recipe: Recipe, steps_per_epoch: int, learning_rate: float | None = None) -> keras.Optimizer:
-    """The recipe's optimizer with its schedule; a fixed ``learning_rate`` overrides the schedule (unfreezing)."""
-    rate: Any = recipe.learning_rate if learning_rate is None else learning_rate
-    if recipe.schedule == "cosine" and learning_rate is None:
-        warmup = round(recipe.warmup_epochs * steps_per_epoch)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            max(1, recipe.epochs * steps_per_epoch - warmup),
-            alpha=0.01,
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    common: dict[str, Any] = {
-        "global_clipnorm": recipe.clip_norm or None,
-        "use_ema": recipe.average > 0,
-        "ema_momentum": recipe.average,
-    }
-    if recipe.optimizer == "sgd":
-        return keras.optimizers.SGD(rate, momentum=recipe.momentum, nesterov=True, **common)
-    if recipe.optimizer == "adam":
-        return keras.optimizers.Adam(rate, **common)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **common)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+from train.unfreezing import stages, unfreeze
 
 
 def fit(
@@ -99,7 +47,9 @@ def fit(
     data is. Returns the figures of the best epoch. Raises DataError, RunError, TrainingError.
     """
     train, validation = dataset.subset(TRAIN), dataset.subset(VALIDATION)
-    _check_splits(train, validation, recipe)
+    if train.images.shape[1:] != (recipe.size, recipe.size):
+        side = train.images.shape[1]
+        raise DataError(f"expected pictures of {recipe.size}x{recipe.size}, the data was read at {side}x{side}")
     keras.utils.set_random_seed(recipe.seed)
     keras.mixed_precision.set_dtype_policy(recipe.precision)
     network = _starting_network(recipe, len(dataset.classes))
@@ -136,57 +86,26 @@ def fit(
     return _finish(folder, books)
 
 
-def stages(recipe: Recipe) -> list[tuple[int, int, float | None, float | None]]:
-    """(first epoch, end, share of the base that trains, learning rate); one stage but for gradual unfreezing."""
-    if not recipe.unfreeze:
-        return [(0, recipe.epochs, None, None)]
-    starts = [int(first) for first, _, _ in recipe.unfreeze] + [recipe.epochs]
-    return [
-        (first, end, share, rate)
-        for first, end, (_, share, rate) in zip(starts[:-1], starts[1:], recipe.unfreeze, strict=True)
-    ]
-
-
-def unfreeze(network: keras.Model, share: float) -> None:
-    """Make the last ``share`` of the base's layers trainable and freeze the others; batch norms stay frozen."""
-    base = network.get_layer(BASE_NAME)
-    base.trainable = True
-    kept = math.floor(len(base.layers) * (1 - share))
-    for index, layer in enumerate(base.layers):
-        layer.trainable = index >= kept and not isinstance(layer, keras.layers.BatchNormalization)
-
-
 def _starting_network(recipe: Recipe, classes: int) -> keras.Model:
-    dropout = None if recipe.dropout < 0 else recipe.dropout
-    if recipe.network not in TRANSFER_BASES and recipe.weights.endswith(".keras"):
-        network = build_network(
-            recipe.network, classes, recipe.size, dropout=dropout, squeeze_excite=recipe.squeeze_excite
-        )
-        network.set_weights(keras.saving.load_model(recipe.weights, compile=False).get_weights())
-        return network
-    return build_network(
+    goes_on = recipe.weights.endswith(".keras")
+    network = build_network(
         recipe.network,
         classes,
         recipe.size,
-        dropout=dropout,
+        dropout=None if recipe.dropout < 0 else recipe.dropout,
         squeeze_excite=recipe.squeeze_excite,
-        weights=recipe.weights,
+        weights="none" if goes_on else recipe.weights,
     )
-
-
-def _check_splits(train: Dataset, validation: Dataset, recipe: Recipe) -> None:
-    for split, rows in ((TRAIN, train), (VALIDATION, validation)):
-        if len(rows) == 0:
-            raise DataError(f"expected {split} rows, the data has none; give a file or folder with that split")
-        missing = [name for index, name in enumerate(rows.classes) if index not in rows.labels]
-        if len(missing) == len(rows.classes) - 1:
-            raise DataError(f"all {len(rows)} {split} rows are of one class; give pictures of two classes or more")
-        if missing:
-            raise DataError(
-                f"the {split} rows have none of class {', '.join(missing)}; add some or leave it out with --classes"
-            )
-    if train.images.shape[1:] != (recipe.size, recipe.size):
-        raise DataError(f"expected pictures of {recipe.size}x{recipe.size}, the data has {train.images.shape[1:]}")
+    if goes_on:
+        try:
+            network.set_weights(keras.saving.load_model(recipe.weights, compile=False).get_weights())
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:120]
+            raise RunError(
+                f"{recipe.weights} can't start a {recipe.network} of {classes} classes ({reason}); "
+                "give the best.keras of a run of the same network"
+            ) from error
+    return network
 
 
 def _start_folder(folder: Path, recipe: Recipe, data: Dataset, network: keras.Model, note: dict[str, Any]) -> None:
@@ -254,44 +173,11 @@ def _finish(folder: Path, books: Bookkeeping) -> dict[str, float]:
     return result
 
 
-# ---- command line ---------------------------------------------------------------------------------------------------
-
-
-def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="fer2013.csv, ckextended.csv or a folder of classes")
-    parser.add_argument("--ferplus", type=Path, help="fer2013new.csv, the FER+ votes of the same rows")
-    parser.add_argument("--classes", help="a subset, such as angry,happy,sad")
-
-
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", default="mobile", help="a name in train/recipes or a .toml file")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="assignments")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--weights", help="imagenet, none or a file")
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_data_arguments(parser)
     add_recipe_arguments(parser)
     parser.add_argument("--run", type=Path, required=True, help="the run's folder; an unfinished one is resumed")
     parser.add_argument("--quiet", action="store_true", help="a line an epoch instead of a progress bar")
-
-
-def recipe_from(args: argparse.Namespace) -> Recipe:
-    values = override(read_recipe(args.recipe), args.assignments)
-    for key in ("epochs", "seed", "weights"):
-        if getattr(args, key) is not None:
-            values[key] = getattr(args, key)
-    return make_recipe(values)
-
-
-def dataset_from(args: argparse.Namespace, size: int) -> Dataset:
-    classes = tuple(name.strip() for name in args.classes.split(",")) if args.classes else None
-    data = load_dataset(args.data, ferplus=args.ferplus, classes=classes, size=size)
-    for reason, origins in data.dropped.items():
-        print(f"left out {len(origins)} rows: {reason} (such as {', '.join(origins[:3])})", file=sys.stderr)
-    return data
 
 
 def run(args: argparse.Namespace) -> int:
@@ -319,8 +205,7 @@ def run_fit(args: argparse.Namespace, recipe: Recipe, teachers: list[keras.Model
         result = fit(recipe, data, args.run, teachers=teachers, on_epoch=report, quiet=quiet, note=note)
     except KeyboardInterrupt:
         print(f"stopped; every finished epoch is saved in {args.run}: the same command resumes", file=sys.stderr)
-        sys.stderr.flush()
-        os._exit(130)  # Keras' data threads would keep the interpreter waiting
+        return EXIT_INTERRUPTED
     record = json.loads((args.run / "recipe.json").read_text())
     print(
         json.dumps(

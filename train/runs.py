@@ -2,7 +2,7 @@
 
     recipe.json   everything the run was made with: schema, classes, size, network, optimizer, seed, data, versions
     best.keras    the network at its best validation accuracy (averaged weights where the recipe averages)
-    last/         the state to resume from: weights, optimizer, averages, epoch, random state
+    last.npz      the state to resume from: weights, optimizer, averages, epoch, random state
     history.csv   one row an epoch         curves.png   the same to look at
     metrics.json  validation scores of best.keras
     run.log       every look at the validation split is written here
