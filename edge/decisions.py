@@ -38,14 +38,15 @@ class Announced:
 
 
 def choose(current: str, scores: Scores, threshold: float, hysteresis: float) -> str:
-    """The label that smoothed scores favour, ``unknown`` where none reaches ``threshold``.
+    """The label that smoothed scores favour; ``unknown`` where none reaches ``threshold``.
 
-    While ``current`` reaches it too, another label must beat that by ``hysteresis``.
+    A Schmitt trigger: ``current``, once taken, is kept until it sinks ``hysteresis`` below the threshold or another
+    label beats it by that much.
     """
     best, highest = scores.top
     if current in scores.labels:
         held = float(scores.probabilities[scores.labels.index(current)])
-        if held >= threshold and highest < held + hysteresis:
+        if held >= threshold - hysteresis and highest < held + hysteresis:
             return current
     return best if highest >= threshold else UNKNOWN
 

@@ -44,19 +44,21 @@ def test_choose_by_threshold_and_hysteresis() -> None:
     assert choose(UNKNOWN, scores(0.46, 0.30), 0.45, 0.1) == "happy"
     assert choose("sad", scores(0.50, 0.46), 0.45, 0.1) == "sad"
     assert choose("sad", scores(0.50, 0.38), 0.45, 0.1) == "happy"
-    assert choose("sad", scores(0.40, 0.40), 0.45, 0.1) == UNKNOWN
-    # A holder that sank below the threshold itself is not protected any more.
-    assert choose("sad", scores(0.50, 0.44), 0.45, 0.1) == "happy"
+    # Once taken, a label is kept a hysteresis below the threshold, and no longer.
+    assert choose("sad", scores(0.40, 0.40), 0.45, 0.1) == "sad"
+    assert choose("sad", scores(0.33, 0.34), 0.45, 0.1) == UNKNOWN
+    assert choose("happy", scores(0.34, 0.45), 0.45, 0.12) == "happy"
+    assert choose("happy", scores(0.34, 0.46), 0.45, 0.1) == "sad"
 
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.5), st.sampled_from([*LABELS, UNKNOWN]))
-def test_a_chosen_label_always_reaches_the_threshold(
+def test_a_new_label_always_reaches_the_threshold(
     a: float, b: float, threshold: float, hysteresis: float, current: str
 ) -> None:
     item = scores(a * (1 - b), b * (1 - a))
     chosen = choose(current, item, threshold, hysteresis)
     if chosen != UNKNOWN:
-        assert item.probabilities[LABELS.index(chosen)] >= threshold
+        assert item.probabilities[LABELS.index(chosen)] >= threshold - (hysteresis if chosen == current else 0)
 
 
 def test_settle_waits_for_an_unbroken_lead() -> None:
