@@ -104,8 +104,7 @@ def _build(args: argparse.Namespace, trained: Run, staging: Path) -> None:
     (staging / files["int8"]).write_bytes(int8)
     (staging / files["float"]).write_bytes(floating)
     network.save(staging / files["keras"])
-    apart = max(each.steps_max_from_first_runtime for each in agreements)
-    (staging / files["golden"]).write_text(make_golden(int8, trained.size, trained.size, apart))
+    (staging / files["golden"]).write_text(make_golden(int8, trained.size, trained.size, args.also_python))
     compiled = edgetpu_compile.compile_beside(staging / files["int8"], args)
     if compiled is not None:
         files["edgetpu"] = compiled["file"]
