@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge.config import load_settings
 from edge.errors import EXIT_FAILURE, EXIT_OK, SourceError, UsageError
 from edge.records import UNKNOWN, Box, Face, Scores
-from edge.settings import JudgementSettings
+from edge.settings import JudgementSettings, Settings
 
 if TYPE_CHECKING:
     from edge.bundle import Bundle
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 WORKING_WIDTH_PX = 1280
 """A photo is looked at once, so faces may be smaller in it than in a camera's frame."""
+
+MAX_YAW = 0.35
+"""And there is no next frame to put a half-seen face right: heads turned further are counted, but not judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 where every photo could be read, with or without faces; 1 where one could not."""
-    from dataclasses import replace
-
     from edge.app import make_detector
     from edge.bundle import load_bundle
     from edge.cameras.image_file import read_image
     from edge.classifiers.emotion import BundleClassifier
     from edge.runtimes.backends import open_model
 
-    settings = load_settings(None)
-    settings = replace(settings, detector=replace(settings.detector, working_width_px=WORKING_WIDTH_PX))
+    settings = for_photos(load_settings(None))
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise UsageError(f"expected a folder for --out, {args.out} is a file; name another")
     bundle = load_bundle(settings.classifier.bundle)
@@ -61,6 +61,13 @@ def run(args: argparse.Namespace) -> int:
     return classify_photos(
         args.photos, args.out, args.json, read_image, detector, classifier, bundle, settings.judgement
     )
+
+
+def for_photos(settings: Settings) -> Settings:
+    """What a camera's settings become where every picture stands alone."""
+    detector = replace(settings.detector, working_width_px=WORKING_WIDTH_PX)
+    judgement = replace(settings.judgement, max_yaw=min(settings.judgement.max_yaw, MAX_YAW))
+    return replace(settings, detector=detector, judgement=judgement)
 
 
 def classify_photos(

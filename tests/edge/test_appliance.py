@@ -27,7 +27,9 @@ from edge.switches import SwitchBoard
 
 PICTURE = np.random.default_rng(1).integers(0, 255, (120, 160, 3), dtype=np.uint8)
 FACE = Face(Box(40, 20, 60, 60), 1.0)
-EVERYTHING_IS_JUDGED = JudgementSettings(min_face_px=1, min_sharpness=0, min_brightness=0, confidence_threshold=0.2)
+EVERYTHING_IS_JUDGED = JudgementSettings(
+    min_face_px=1, min_sharpness=0, min_brightness=0, confidence_threshold=0.2, hysteresis=0
+)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 Action = Callable[["World"], None]

@@ -13,12 +13,12 @@ import pytest
 from edge.bundle import load_bundle
 from edge.cameras.image_file import read_image
 from edge.classifiers.emotion import BundleClassifier
-from edge.commands.classify import classify_photos, judge_photo
+from edge.commands.classify import classify_photos, for_photos, judge_photo
 from edge.detectors.haar import HaarDetector
 from edge.detectors.yunet import YunetDetector
 from edge.fetch import yunet_is_whole
 from edge.runtimes.backends import open_model
-from edge.settings import ClassifierSettings, JudgementSettings
+from edge.settings import ClassifierSettings, JudgementSettings, Settings
 from tests import devdata
 from tests.devdata import ROOT
 from tests.system.conftest import Edge, Finished
@@ -65,9 +65,9 @@ def test_two_faces_with_either_detector(bundle: Path, name: str) -> None:
     loaded = load_bundle(bundle)
     classifier = BundleClassifier(open_model(loaded, ClassifierSettings(backend="cpu")), loaded)
     image = read_image(devdata.media("obama_and_biden.jpg"))
-    found = judge_photo(image, detector, classifier, loaded, JudgementSettings())
+    found = judge_photo(image, detector, classifier, loaded, for_photos(Settings()).judgement)
     assert len([judged for judged in found if judged.scores]) == 2
-    assert {judged.why_not for judged in found} <= {None, "turned", "blurred"}
+    assert {judged.why_not for judged in found} <= {None, "turned"}
 
 
 def variants(photo: np.ndarray[Any, Any], folder: Path) -> dict[str, Path]:
