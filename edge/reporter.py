@@ -12,6 +12,8 @@ from edge.settings import Settings
 
 log = logging.getLogger("edge.run")
 
+LOOK_S = 0.2
+"""How often the parts are asked how they are; more would only cost."""
 MEMORY_S = 10.0
 """How often the resident memory is looked at."""
 
@@ -27,6 +29,7 @@ class Reporter:
         self.run = Meter(now_s)
         """Over the whole run."""
         self._log_meter, self._stats_meter = Meter(now_s), Meter(now_s)
+        self._look_due = Every(LOOK_S, now_s - LOOK_S)
         self._log_due = Every(settings.life.log_s, now_s)
         self._stats_due = Every(settings.mqtt.stats_s, now_s)
         self._memory_due = Every(MEMORY_S, now_s)
@@ -48,9 +51,11 @@ class Reporter:
 
     def turn(self, now_s: float) -> None:
         """End of a turn of the loop: publish and log what is due. A sink passes a status on when it changed."""
-        self._note_parts()
         parts = self._parts
-        parts.sink.status(self._health.status(parts.backend.backend, parts.detector, parts.camera.condition, now_s))
+        if self._look_due.due(now_s):
+            self._note_parts()
+            status = self._health.status(parts.backend.backend, parts.detector, parts.camera.condition, now_s)
+            parts.sink.status(status)
         if self._stats_due.due(now_s):
             parts.sink.stats(self._stats(now_s))
         if self._log_due.due(now_s):
