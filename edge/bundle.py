@@ -77,7 +77,7 @@ class Bundle:
 
     def read(self, key: str) -> bytes:
         """The bytes of file ``key``, verified as they are read: what an interpreter is given is what was checked."""
-        return _read_verified(self.path(key), self.files[key])
+        return read_verified(self.path(key), self.files[key])
 
     def crop(self, detector: str) -> CropGeometry:
         """The crop geometry for detector ``detector``; BundleError where the card has none."""
@@ -111,7 +111,7 @@ def load_bundle(folder: Path) -> Bundle:
     inner.choice("colour", "grey")
     if inner.values.get("range") != [0, 255]:
         inner.refuse("range", "[0, 255]")
-    input_spec, output_spec = _int8_spec(inner, 4), _int8_spec(outer, 2)
+    input_spec, output_spec = int8_spec(inner, 4), int8_spec(outer, 2)
     batch, height, width, channels = input_spec.shape
     if batch != 1 or channels != 1 or min(height, width) < 8:
         inner.refuse("shape", "[1, height, width, 1] of at least 8 by 8 pixels")
@@ -123,9 +123,9 @@ def load_bundle(folder: Path) -> Bundle:
         card.object(key)
     for key in ("licence", "limits"):
         card.text(key)
-    files = _files(card.object("files"))
+    files = files_of(card.object("files"))
     for file in files.values():
-        _read_verified(folder / file.path, file)
+        read_verified(folder / file.path, file)
     return Bundle(
         folder=folder,
         name=card.text("name"),
@@ -149,7 +149,8 @@ def _labels(card: Fields) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _int8_spec(fields: Fields, dimensions: int) -> TensorSpec:
+def int8_spec(fields: Fields, dimensions: int) -> TensorSpec:
+    """A card's entry of an int8 tensor."""
     return TensorSpec(
         shape=fields.integers("shape", dimensions),
         dtype=fields.choice("dtype", "int8"),
@@ -167,7 +168,8 @@ def _crops(crops: Fields) -> dict[str, CropGeometry]:
     }
 
 
-def _files(files: Fields) -> dict[str, BundleFile]:
+def files_of(files: Fields) -> dict[str, BundleFile]:
+    """A card's list of files, each a plain name with hash and size."""
     entries = {}
     for key in files.values:
         if key not in FILE_KEYS:
@@ -187,7 +189,7 @@ def _files(files: Fields) -> dict[str, BundleFile]:
     return entries
 
 
-def _read_verified(path: Path, expected: BundleFile) -> bytes:
+def read_verified(path: Path, expected: BundleFile) -> bytes:
     """The bytes of ``path``, of exactly the listed size and hash, else BundleError."""
     mend = "restore the file or convert again (python -m convert)"
     try:
