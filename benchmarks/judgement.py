@@ -53,7 +53,7 @@ SWEEP = {
     "smoothing_s": (0.0, 0.3, 0.6, 1.0),
     "dwell_s": (0.0, 0.3, 0.5, 0.7, 1.0),
     "hysteresis": (0.0, 0.1, 0.2),
-    "confidence_threshold": (0.35, 0.45, 0.55),
+    "confidence_threshold": (0.25, 0.35, 0.45),
 }
 
 Timeline = list[tuple[float, Scores | None, str | None]]

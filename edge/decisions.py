@@ -40,15 +40,16 @@ class Announced:
 def choose(current: str, scores: Scores, threshold: float, hysteresis: float) -> str:
     """The label that smoothed scores favour; ``unknown`` where none reaches ``threshold``.
 
-    A Schmitt trigger: ``current``, once taken, is kept until it sinks ``hysteresis`` below the threshold or another
-    label beats it by that much.
+    A Schmitt trigger: a label is taken up ``hysteresis`` above the threshold (at most half way to certainty), and kept
+    until it sinks below the threshold or another label beats it by ``hysteresis``.
     """
     best, highest = scores.top
+    taken_at = min(threshold + hysteresis, (threshold + 1) / 2)
     if current in scores.labels:
         held = float(scores.probabilities[scores.labels.index(current)])
-        if held >= threshold - hysteresis and highest < held + hysteresis:
+        if held >= threshold and highest < held + hysteresis:
             return current
-    return best if highest >= threshold else UNKNOWN
+    return best if highest >= taken_at else UNKNOWN
 
 
 def settle(before: Settled | None, favoured: str, now_s: float, dwell_s: float) -> Settled:

@@ -143,7 +143,7 @@ def test_a_classifier_that_raises_loses_and_repeats_no_event() -> None:
 
 
 def test_faces_that_can_not_be_judged_are_tracked_as_unknown_and_not_classified() -> None:
-    turned = Landmarks((60, 100), (80, 100), (90, 110), (62, 125), (78, 125))
+    turned = Landmarks((60, 100), (80, 100), (95, 110), (62, 125), (78, 125))
     script = [[face(20, 20), replace(face(150), landmarks=turned)]] * 10
     events, _ = play(script, [AssertionError("must not be asked")])
     assert [(event.event_type, event.emotion) for event in events] == [
