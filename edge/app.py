@@ -25,12 +25,12 @@ from edge.classifiers.emotion import BundleClassifier
 from edge.errors import ConfigError
 from edge.fetch import YUNET_FILE, yunet_is_whole
 from edge.frame_slot import LatestFrame
-from edge.interfaces import EventSink, FaceDetector
+from edge.interfaces import EventSink, FaceDetector, TensorModel
 from edge.life import Signals, peak_rss_mb
-from edge.parts import Delivery, Parts, Straight
+from edge.parts import Backend, Delivery, Parts, Straight
 from edge.pipeline import Pipeline
 from edge.records import Frame, Identity
-from edge.runtimes.backends import open_model
+from edge.runtimes.backends import emotion_network, open_networks
 from edge.settings import CameraSettings, DetectorSettings, MqttSettings, Settings
 from edge.switches import SwitchBoard
 
@@ -40,16 +40,23 @@ OPENING_S = 5.0
 """A camera that was asked to open so recently is not yet missed."""
 
 
-def _yunet(settings: DetectorSettings) -> FaceDetector:
+def _yunet(settings: DetectorSettings, _: TensorModel | None) -> FaceDetector:
     from edge.detectors.yunet import YunetDetector
 
     return YunetDetector(settings.model or YUNET_FILE, settings.score_threshold, settings.working_width_px)
 
 
-def _haar(settings: DetectorSettings) -> FaceDetector:
+def _haar(settings: DetectorSettings, _: TensorModel | None) -> FaceDetector:
     from edge.detectors.haar import HaarDetector
 
     return HaarDetector(settings.working_width_px)
+
+
+def _yunet_tflite(settings: DetectorSettings, model: TensorModel | None) -> FaceDetector:
+    from edge.detectors.yunet_tflite import YunetTfliteDetector
+
+    assert model is not None, "open_models opens one for this detector"
+    return YunetTfliteDetector(model, settings.score_threshold)
 
 
 def _stdout(_: MqttSettings, identity: Identity, __: Path, ___: SwitchBoard) -> tuple[EventSink, Delivery]:
@@ -68,25 +75,53 @@ def _mqtt(
 
 
 MAKERS: dict[str, dict[str, Callable[..., Any]]] = {
-    "detector": {"yunet": _yunet, "haar": _haar},
+    "detector": {"yunet": _yunet, "haar": _haar, "yunet-tflite": _yunet_tflite},
     "sink": {"stdout": _stdout, "mqtt": _mqtt},
 }
 """Every choice by name; each imports its adapter only when chosen. Cameras are chosen by edge/cameras/open.py, runtimes
 by edge/runtimes/backends.py."""
 
 
-def make_detector(settings: DetectorSettings) -> tuple[FaceDetector, str | None]:
-    """The detector, and one sentence where ``auto`` had to take the second best."""
-    kind, reason = settings.kind, None
-    if kind == "auto":
-        file = settings.model or YUNET_FILE
-        if yunet_is_whole(file):
-            kind = "yunet"
-        else:
-            state = "is damaged" if file.is_file() else "is missing"
-            reason = f"YuNet's file {file} {state}, so Haar finds the faces, and misses more; run python -m edge fetch"
-            kind = "haar"
-    return MAKERS["detector"][kind](settings), reason
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Detector and classifier, and what runs them."""
+
+    detector: FaceDetector
+    classifier: BundleClassifier
+    emotion: Backend
+    face: Backend | None
+    """What runs the detector's network, where that is one of ours."""
+    second_best: str | None
+    """One sentence where ``auto`` had to take a lesser detector."""
+
+    def close(self) -> None:
+        self.classifier.close()
+        self.detector.close()
+
+
+def choose_detector(settings: DetectorSettings) -> tuple[str, str | None]:
+    """The kind, and one sentence where ``auto`` has to take the second best."""
+    if settings.kind != "auto":
+        return settings.kind, None
+    file = settings.model or YUNET_FILE
+    if yunet_is_whole(file):
+        return "yunet", None
+    state = "is damaged" if file.is_file() else "is missing"
+    return "haar", f"YuNet's file {file} {state}, so Haar finds the faces, and misses more; run python -m edge fetch"
+
+
+def open_models(settings: Settings, bundle: Bundle) -> Models:
+    """Both networks on one runtime, on the ladder between Edge TPU and CPU where that is configured."""
+    kind, second_best = choose_detector(settings.detector)
+    networks = [emotion_network(bundle, settings.classifier)]
+    if kind == "yunet-tflite":
+        from edge.detectors.face_bundle import FACE_BUNDLE, face_network
+
+        networks.append(face_network(settings.detector.model or FACE_BUNDLE, settings.classifier))
+    emotion, *rest = open_networks(networks, settings.classifier)
+    face = rest[0] if rest else None
+    detector = MAKERS["detector"][kind](settings.detector, face)
+    return Models(detector, BundleClassifier(emotion, bundle), emotion, face, second_best)
 
 
 class ThreadedCamera:
@@ -176,14 +211,12 @@ def compose(settings: Settings, fast: bool, stack: ExitStack) -> Parts:
     # OpenCV would take every core: on two busy ones that doubles YuNet's and Haar's time (measured).
     cv2.setNumThreads(settings.classifier.threads)
     bundle = load_bundle(settings.classifier.bundle)
-    detector, second_best = make_detector(settings.detector)
-    stack.callback(detector.close)
-    model = open_model(bundle, settings.classifier)
-    classifier = BundleClassifier(model, bundle)
-    stack.callback(classifier.close)
+    models = open_models(settings, bundle)
+    stack.callback(models.close)
+    detector = models.detector
     _, height, width, _ = bundle.input.shape
     geometry = bundle.crop(detector.name)
-    pipeline = Pipeline(detector, classifier, geometry, (height, width), settings.tracking, settings.judgement)
+    pipeline = Pipeline(detector, models.classifier, geometry, (height, width), settings.tracking, settings.judgement)
     state_dir = state_dir_of(settings)
     switches = SwitchBoard(state_dir, settings.judgement.confidence_threshold)
     identity = identity_of(settings, bundle)
@@ -194,18 +227,19 @@ def compose(settings: Settings, fast: bool, stack: ExitStack) -> Parts:
     stack.callback(camera.close)
     log.info(
         "camera %s, detector %s, model %s %s on %s, events to %s",
-        *(identity.camera, detector.name, bundle.name, bundle.version, model.backend),
+        *(identity.camera, detector.name, bundle.name, bundle.version, models.emotion.backend),
         settings.mqtt.broker or "standard output",
     )
     return Parts(
         camera=camera,
         pipeline=pipeline,
         detector=detector.name,
-        backend=model,
+        backend=models.emotion,
+        face_backend=models.face,
         sink=sink,
         switches=switches,
         delivery=delivery,
-        fallbacks={"detector": second_best} if second_best else {},
+        fallbacks={"detector": models.second_best} if models.second_best else {},
         fast=fast,
     )
 

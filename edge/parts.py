@@ -54,7 +54,7 @@ class Camera(Protocol):
 
 
 class Backend(Protocol):
-    """What runs the classifier."""
+    """What runs a network."""
 
     @property
     def backend(self) -> str: ...
@@ -98,8 +98,11 @@ class Parts:
     detector: str
     """Its name."""
     backend: Backend
+    """What runs the classifier."""
     sink: EventSink
     switches: SwitchBoard
+    face_backend: Backend | None = None
+    """What runs the detector's network, where it is a TFLite one."""
     delivery: Delivery = field(default_factory=Straight)
     board: Board = field(default_factory=Board)
     notifier: Notifier = field(default_factory=Notifier)

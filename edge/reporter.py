@@ -79,6 +79,8 @@ class Reporter:
         # Camera, classifier and broker log their own transitions, as they happen.
         note("camera", None if parts.camera.condition == "ok" else parts.camera.reason, fault=True, quiet=True)
         note("classifier", parts.backend.degraded_reason, quiet=True)
+        if parts.face_backend is not None:
+            note("detector network", parts.face_backend.degraded_reason, quiet=True)
         note("broker", parts.delivery.health(), quiet=True)
         note("heat", self._governor.reason)
         discarded = parts.delivery.events_discarded

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from edge.checkup import Finding
 from edge.errors import BundleError, RuntimeUnavailableError
-from edge.settings import ClassifierSettings, DetectorSettings, Settings
+from edge.settings import ClassifierSettings, Settings
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 INSTALL = "python -m pip install -r requirements-edge.txt"
@@ -77,17 +77,26 @@ def bundle(settings: ClassifierSettings) -> Iterator[Finding]:
         yield Finding("bundle", "ok", f"{name}: hashes right, golden inputs answered right by {model.backend}")
 
 
-def detector(settings: DetectorSettings) -> Iterator[Finding]:
-    from edge.app import make_detector
+def detector(settings: Settings) -> Iterator[Finding]:
+    """The detector that ``run`` would take can be made."""
+    from edge.app import MAKERS, choose_detector
 
-    mend = "python -m edge fetch"
+    kind, second_best = choose_detector(settings.detector)
     try:
-        made, second_best = make_detector(settings)
+        face = None
+        if kind == "yunet-tflite":
+            from edge.detectors.face_bundle import FACE_BUNDLE, face_network
+
+            face = face_network(settings.detector.model or FACE_BUNDLE, settings.classifier).cpu
+        MAKERS["detector"][kind](settings.detector, face).close()
     except (BundleError, RuntimeUnavailableError) as error:
+        mend = "python -m convert detector" if kind == "yunet-tflite" else "python -m edge fetch"
         yield Finding("detector", "fail", str(error), mend)
         return
-    made.close()
-    yield Finding("detector", "warn", second_best, mend) if second_best else Finding("detector", "ok", made.name)
+    if second_best:
+        yield Finding("detector", "warn", second_best, "python -m edge fetch")
+    else:
+        yield Finding("detector", "ok", kind)
 
 
 def checks(settings: Settings) -> Iterator[tuple[str, Iterator[Finding]]]:
@@ -95,4 +104,4 @@ def checks(settings: Settings) -> Iterator[tuple[str, Iterator[Finding]]]:
     yield "packages", packages()
     yield "runtime", runtime()
     yield "bundle", bundle(settings.classifier)
-    yield "detector", detector(settings.detector)
+    yield "detector", detector(settings)

@@ -44,30 +44,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 where every photo could be read, with or without faces; 1 where one could not."""
-    from edge.app import make_detector
+    from edge.app import open_models
     from edge.bundle import load_bundle
     from edge.cameras.image_file import read_image
-    from edge.classifiers.emotion import BundleClassifier
-    from edge.runtimes.backends import open_model
 
     settings = for_photos(load_settings(None))
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise UsageError(f"expected a folder for --out, {args.out} is a file; name another")
     bundle = load_bundle(settings.classifier.bundle)
-    detector, second_best = make_detector(settings.detector)
-    if second_best:
-        print(f"note: {second_best}", file=sys.stderr)
-    classifier = BundleClassifier(open_model(bundle, replace(settings.classifier, backend="cpu")), bundle)
-    return classify_photos(
-        args.photos, args.out, args.json, read_image, detector, classifier, bundle, settings.judgement
-    )
+    models = open_models(settings, bundle)
+    if models.second_best:
+        print(f"note: {models.second_best}", file=sys.stderr)
+    try:
+        parts = (read_image, models.detector, models.classifier, bundle, settings.judgement)
+        return classify_photos(args.photos, args.out, args.json, *parts)
+    finally:
+        models.close()
 
 
 def for_photos(settings: Settings) -> Settings:
     """What a camera's settings become where every picture stands alone."""
     detector = replace(settings.detector, working_width_px=WORKING_WIDTH_PX)
     judgement = replace(settings.judgement, max_yaw=min(settings.judgement.max_yaw, MAX_YAW))
-    return replace(settings, detector=detector, judgement=judgement)
+    classifier = replace(settings.classifier, backend="cpu")  # an Edge TPU takes longer to start than a photo does
+    return replace(settings, detector=detector, judgement=judgement, classifier=classifier)
 
 
 def classify_photos(

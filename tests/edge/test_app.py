@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edge.app import identity_of, make_detector, state_dir_of
+from edge.app import Models, identity_of, open_models, state_dir_of
 from edge.bundle import load_bundle
 from edge.errors import BundleError, ConfigError
 from edge.settings import CameraSettings, DetectorSettings, DeviceSettings, Settings
 from tests import devdata
 from tests.devdata import ROOT
+
+TINY = ROOT / "tests" / "golden" / "tiny7"
 
 
 def settings(state_dir: Path) -> Settings:
@@ -42,17 +45,23 @@ def test_a_service_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_auto_takes_yunet_where_its_file_is_whole(tmp_path: Path) -> None:
-    detector, second_best = make_detector(DetectorSettings(model=devdata.yunet()))
-    assert (detector.name, second_best) == ("yunet", None)
+    bundle = load_bundle(TINY)
+
+    def opened(**detector: Any) -> Models:
+        return open_models(replace(Settings(), detector=DetectorSettings(**detector)), bundle)
+
+    models = opened(model=devdata.yunet())
+    assert (models.detector.name, models.second_best) == ("yunet", None)
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(devdata.yunet().read_bytes()[:1000])
     for file in (damaged, tmp_path / "none.onnx"):
-        detector, second_best = make_detector(DetectorSettings(model=file))
-        assert detector.name == "haar"
-        assert second_best is not None
-        assert "python -m edge fetch" in second_best
-        with pytest.raises(BundleError):
-            make_detector(DetectorSettings(kind="yunet", model=file))
+        models = opened(model=file)
+        assert models.detector.name == "haar"
+        assert models.second_best is not None
+        assert "python -m edge fetch" in models.second_best
+        for kind in ("yunet", "yunet-tflite"):
+            with pytest.raises(BundleError):
+                opened(kind=kind, model=file)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +75,7 @@ def test_auto_takes_yunet_where_its_file_is_whole(tmp_path: Path) -> None:
 def test_who_speaks(source: str, camera: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "front door.local")
     wanted = replace(Settings(), camera=CameraSettings(source=source))
-    identity = identity_of(wanted, load_bundle(ROOT / "tests/golden/tiny7"))
+    identity = identity_of(wanted, load_bundle(TINY))
     assert (identity.camera, identity.device_id) == (camera, "front-door-local")
-    named = identity_of(replace(wanted, device=DeviceSettings(id="door")), load_bundle(ROOT / "tests/golden/tiny7"))
+    named = identity_of(replace(wanted, device=DeviceSettings(id="door")), load_bundle(TINY))
     assert named.device_id == "door"

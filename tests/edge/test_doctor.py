@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from edge.settings import (
     DeviceSettings,
     LifeSettings,
     MqttSettings,
+    Settings,
 )
 from tests import devdata
 from tests.broker import Mosquitto, password_option
@@ -82,13 +84,18 @@ def test_a_whole_bundle_answers_its_golden_inputs(tmp_path: Path) -> None:
 
 
 def test_the_detectors_file(tmp_path: Path) -> None:
-    missing = one(software.detector(DetectorSettings(model=tmp_path / "none.onnx")))
+    def found(**detector: Any) -> Finding:
+        return one(software.detector(Settings(detector=DetectorSettings(**detector))))
+
+    missing = found(model=tmp_path / "none.onnx")
     assert (missing.verdict, missing.mend) == ("warn", "python -m edge fetch")
-    assert one(software.detector(DetectorSettings(kind="haar"))).found == "haar"
-    assert one(software.detector(DetectorSettings(kind="yunet", model=tmp_path / "none.onnx"))).verdict == "fail"
-    assert one(software.detector(DetectorSettings(model=devdata.yunet()))).found == "yunet"
+    assert found(kind="haar").found == "haar"
+    assert found(kind="yunet", model=tmp_path / "none.onnx").verdict == "fail"
+    unmade = found(kind="yunet-tflite", model=tmp_path / "face")
+    assert (unmade.verdict, unmade.mend) == ("fail", "python -m convert detector")
+    assert found(model=devdata.yunet()).found == "yunet"
     (tmp_path / "damaged.onnx").write_bytes(devdata.yunet().read_bytes()[:-1] + b"!")
-    assert "is damaged" in one(software.detector(DetectorSettings(model=tmp_path / "damaged.onnx"))).found
+    assert "is damaged" in found(model=tmp_path / "damaged.onnx").found
     assert YUNET_FILE.parent.name == "downloads"
 
 

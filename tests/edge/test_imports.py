@@ -50,7 +50,7 @@ def test_the_application_pulls_in_no_adapters_library() -> None:
 @pytest.mark.parametrize(
     ("choose", "chosen", "left_out"),
     [
-        ("make_detector(DetectorSettings(kind='haar'))", "edge.detectors.haar", "paho"),
+        ("MAKERS['detector']['haar'](DetectorSettings(), None)", "edge.detectors.haar", "paho"),
         ("MAKERS['sink']['stdout'](MqttSettings(), None, None, None)", "edge.sinks.stdout", "paho"),
         (
             "ThreadedCamera(CameraSettings(source='edge/demo/astronaut.mp4'), True)._thread._open_source().close()",
@@ -60,7 +60,7 @@ def test_the_application_pulls_in_no_adapters_library() -> None:
     ],
 )
 def test_a_choice_imports_its_adapter_and_no_other(choose: str, chosen: str, left_out: str) -> None:
-    statements = f"from edge.app import *\nfrom edge.app import make_detector\nfrom edge.settings import *\n{choose}"
+    statements = f"from edge.app import *\nfrom edge.settings import *\n{choose}"
     modules = imported(statements)
     assert chosen in modules
     assert not modules & (HEAVY - {"pytest"})
