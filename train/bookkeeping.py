@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge.errors import TrainingError
 from train import calibration, metrics
-from train.checkpoint import load_checkpoint, replace_file, save_checkpoint, write_text
+from train.checkpoint import load_checkpoint, replace_file, save_checkpoint, value_of, write_text
 from train.data import Dataset
 from train.learner import Learner
 from train.recipe import Recipe
@@ -112,11 +112,11 @@ class Bookkeeping(keras.callbacks.Callback):
         if not self.recipe.average:
             return []
         trainable = self.learner.trainable_variables
-        raw = [np.array(variable) for variable in trainable]
+        raw = [value_of(variable) for variable in trainable]
         self.learner.optimizer.finalize_variable_values(trainable)
         for variable in trainable:
             # finalize shares the average's own buffer, which JAX's predict would then consume.
-            variable.assign(np.array(variable))
+            variable.assign(value_of(variable))
         return raw
 
     def _take_averages_out(self, raw: list[NDArray[Any]]) -> None:

@@ -3,11 +3,14 @@
 import contextlib
 import json
 import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.errors import RunError, TrainingError
 
@@ -40,9 +43,14 @@ def write_text(path: Path, text: str) -> None:
     replace_file(path, write)
 
 
+def value_of(variable: Any) -> NDArray[Any]:
+    """A copy of a Keras variable's value that no backend's buffer is shared with."""
+    return np.array(keras.ops.convert_to_numpy(variable))
+
+
 def save_checkpoint(path: Path, variables: list[Any], state: dict[str, Any]) -> None:
     """variables: Keras variables in a fixed order. state: plain values for JSON (epoch, best so far, history)."""
-    arrays: dict[str, Any] = {f"v{index:05d}": np.array(variable) for index, variable in enumerate(variables)}
+    arrays: dict[str, Any] = {f"v{index:05d}": value_of(variable) for index, variable in enumerate(variables)}
     # savez knows no bfloat16; every variable is float32 or an integer under our precision policies.
     arrays["state"] = np.frombuffer(json.dumps(state).encode(), dtype=np.uint8)
 
@@ -59,7 +67,7 @@ def load_checkpoint(path: Path, variables: list[Any]) -> dict[str, Any]:
         with np.load(path) as saved:
             state: dict[str, Any] = json.loads(saved["state"].tobytes())
             arrays = [saved[f"v{index:05d}"] for index in range(len(saved.files) - 1)]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"{path} can't be read as a checkpoint ({error}); delete it to start the run afresh") from error
     shapes = [tuple(variable.shape) for variable in variables]
     if shapes != [array.shape for array in arrays]:
