@@ -44,8 +44,6 @@ class Stopwatch:
     """Collects seconds by stage and frame: a stage lasts from the mark before to its own."""
 
     frames: list[dict[str, float]] = field(default_factory=list)
-    last: str = "rest"
-    """The stage marked last."""
     _current: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _mark_s: float = field(default_factory=time.perf_counter)
 
@@ -53,7 +51,7 @@ class Stopwatch:
         """The time since the last mark was spent in ``stage``."""
         now_s = time.perf_counter()
         self._current[stage] += now_s - self._mark_s
-        self._mark_s, self.last = now_s, stage
+        self._mark_s = now_s
 
     def next_frame(self) -> None:
         self.frames.append(self._current)
@@ -108,13 +106,11 @@ class TimedClassifier:
 
 
 class TimedSink:
-    """The first call after a step ends ``judge``."""
-
     def __init__(self, sink: EventSink, watch: Stopwatch) -> None:
         self._sink, self._watch = sink, watch
 
     def _timed(self, call: Callable[[], object]) -> None:
-        self._watch.mark("judge" if self._watch.last in ("detect", "track", "classify") else "rest")
+        self._watch.mark("rest")
         call()
         self._watch.mark("publish")
 
@@ -243,6 +239,14 @@ def instrument(pipeline: "Pipeline", watch: Stopwatch) -> None:
     pipeline._detector = TimedDetector(pipeline._detector, watch)
     pipeline._tracker = TimedTracker(pipeline._tracker, watch)  # type: ignore[assignment]
     pipeline._classifier = TimedClassifier(pipeline._classifier, watch)
+    step = pipeline.step
+
+    def timed_step(frame: Frame) -> list[EmotionEvent]:
+        events = step(frame)
+        watch.mark("judge")
+        return events
+
+    pipeline.step = timed_step  # type: ignore[method-assign]
 
 
 def shares(frames: list[dict[str, float]]) -> dict[str, Any]:
