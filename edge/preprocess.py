@@ -63,22 +63,30 @@ def crop_face(
     square = crop_square(face.box, geometry)
     side = max(1, round(square.width))
     if abs(roll) > ROLL_LIMIT_DEG:
-        return resize_grey(to_grey(_turned(image, square.centre, side, roll)), height, width)
-    left, top = round(square.left), round(square.top)
+        return resize_grey(_turned(to_grey(image), square.centre, side, roll), height, width)
+    return resize_grey(_cut(image, round(square.left), round(square.top), side), height, width)
+
+
+def _cut(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+    """The (side, side) square at ``left``, ``top`` as grey; beyond the frame its edge pixels are repeated."""
     bottom, right = top + side, left + side
-    if top >= 0 and left >= 0 and bottom <= image.shape[0] and right <= image.shape[1]:
-        patch = image[top:bottom, left:right]
-    else:
+    inner_top, inner_left = max(top, 0), max(left, 0)
+    inner_bottom, inner_right = min(bottom, image.shape[0]), min(right, image.shape[1])
+    if inner_top >= inner_bottom or inner_left >= inner_right:  # wholly outside: nothing but edge pixels
         rows = np.clip(np.arange(top, bottom), 0, image.shape[0] - 1)
         columns = np.clip(np.arange(left, right), 0, image.shape[1] - 1)
-        patch = image[np.ix_(rows, columns)]
-    return resize_grey(to_grey(patch), height, width)
+        return to_grey(image[np.ix_(rows, columns)])
+    grey = to_grey(image[inner_top:inner_bottom, inner_left:inner_right])
+    if grey.shape == (side, side):
+        return grey
+    margins = (inner_top - top, bottom - inner_bottom, inner_left - left, right - inner_right)
+    return np.asarray(cv2.copyMakeBorder(grey, *margins, cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 
-def _turned(image: NDArray[np.uint8], centre: tuple[float, float], side: int, roll: float) -> NDArray[np.uint8]:
+def _turned(grey: NDArray[np.uint8], centre: tuple[float, float], side: int, roll: float) -> NDArray[np.uint8]:
     """The (side, side) square around ``centre``, turned so that a head with ``roll`` degrees stands upright."""
     matrix = cv2.getRotationMatrix2D(centre, roll, 1.0)
     matrix[0, 2] += side / 2 - centre[0]
     matrix[1, 2] += side / 2 - centre[1]
-    turned = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    turned = cv2.warpAffine(grey, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(turned, dtype=np.uint8)
