@@ -90,7 +90,8 @@ def detector(settings: Settings) -> Iterator[Finding]:
             face = face_network(settings.detector.model or FACE_BUNDLE, settings.classifier).cpu
         MAKERS["detector"][kind](settings.detector, face).close()
     except (BundleError, RuntimeUnavailableError) as error:
-        mend = "python -m convert detector" if kind == "yunet-tflite" else "python -m edge fetch"
+        tflite = "python -m convert detector models/downloads/face_detection_yunet_2023mar.onnx --out models/face"
+        mend = tflite if kind == "yunet-tflite" else "python -m edge fetch"
         yield Finding("detector", "fail", str(error), mend)
         return
     if second_best:

@@ -92,7 +92,8 @@ def test_the_detectors_file(tmp_path: Path) -> None:
     assert found(kind="haar").found == "haar"
     assert found(kind="yunet", model=tmp_path / "none.onnx").verdict == "fail"
     unmade = found(kind="yunet-tflite", model=tmp_path / "face")
-    assert (unmade.verdict, unmade.mend) == ("fail", "python -m convert detector")
+    assert unmade.verdict == "fail"
+    assert unmade.mend.startswith("python -m convert detector")
     assert found(model=devdata.yunet()).found == "yunet"
     (tmp_path / "damaged.onnx").write_bytes(devdata.yunet().read_bytes()[:-1] + b"!")
     assert "is damaged" in found(model=tmp_path / "damaged.onnx").found
