@@ -107,7 +107,10 @@ def choose_detector(settings: DetectorSettings) -> tuple[str, str | None]:
     if yunet_is_whole(file):
         return "yunet", None
     state = "is damaged" if file.is_file() else "is missing"
-    return "haar", f"YuNet's file {file} {state}, so Haar finds the faces, and misses more; run python -m edge fetch"
+    return (
+        "haar",
+        f"YuNet's file {file.name} {state}, so Haar finds the faces, and misses more; run python -m edge fetch",
+    )
 
 
 def open_models(settings: Settings, bundle: Bundle) -> Models:
