@@ -168,7 +168,7 @@ class Session:
         return mid
 
     def subscribe(self, topics: list[str]) -> None:
-        """QoS 1; the broker's answers come in ``subscribed``. With MQTT 5 a retained message keeps its flag on arrival."""
+        """QoS 1; the broker's answers come in ``subscribed``. With MQTT 5 a retained message keeps its flag."""
         if self.is_mqtt5:
             self._client.subscribe([(topic, SubscribeOptions(qos=1, retainAsPublished=True)) for topic in topics])
         else:
