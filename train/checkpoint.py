@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,6 +44,8 @@ def write_text(path: Path, text: str) -> None:
 
 def value_of(variable: Any) -> NDArray[Any]:
     """A copy of a Keras variable's value that no backend's buffer is shared with."""
+    import keras  # a second or more to import: not for those who only write a report
+
     return np.array(keras.ops.convert_to_numpy(variable))
 
 
