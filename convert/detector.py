@@ -62,8 +62,6 @@ def run(args: argparse.Namespace) -> int:
     width, height = parse_size(args.size)
     content = _verified(args.onnx, args.sha256)
     edgetpu_compile.find_compiler(args.compiler)
-    if not args.calibration:
-        _say(f"calibrating on the shipped clip alone, one face under one light; better, {NEEDED}")
     # The folder first: an unwritable one must not be found out after minutes of work.
     with replaced_folder(args.out) as staging:
         _build(args, content, width, height, staging)
@@ -100,11 +98,13 @@ def _verified(path: Path, sha256: str) -> bytes:
 
 
 def _build(args: argparse.Namespace, content: bytes, width: int, height: int, staging: Path) -> None:
+    network = rebuild(read_onnx(content, args.onnx), width, height)
     pictures = load_pictures(args.calibration or [SHIPPED_CLIP])
     reference = YunetDetector(args.onnx, working_width_px=max(width, height), sha256=args.sha256.lower())
     views = calibration_views(pictures, reference, width, height)
-    _say("rebuilding the network")
-    network = rebuild(read_onnx(content, args.onnx), width, height)
+    if not args.calibration:
+        _say(f"calibrating on the shipped clip alone, one face under one light; better, {NEEDED}")
+    _say("converting to float32")
     floating = quantize.to_float(network)
     _say(f"converting to int8, calibrated on {len(views)} views of {len(pictures)} pictures")
     equalize(network, views)
