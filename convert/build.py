@@ -20,7 +20,7 @@ from edge.bundle import load_bundle
 from edge.errors import ConversionError, DataError, RunError
 from edge.records import TensorSpec
 from edge.runtimes.tflite import TfliteModel
-from train.calibration import expected_calibration_error, fit_temperature, softmax
+from train.calibration import Reliability, described, fitted_stages, stored_stages
 from train.data import TRAIN, VALIDATION, Dataset, load_dataset
 from train.metrics import class_scores, confusion_matrix
 from train.runs import Run, load_run
@@ -93,8 +93,8 @@ def _build(args: argparse.Namespace, trained: Run, staging: Path) -> None:
 
     mapping = edgetpu_check.check_bytes(int8, f"{name}.int8.tflite")
     print("\n" + edgetpu_check.summary(mapping))
-    logits = measured[0].logits
-    temperature = fit_temperature(logits, validation.labels)
+    calibration, stages = fitted_stages(measured[0].logits, validation.labels)
+    others = [stored_stages(calibration, each.logits, validation.labels) for each in measured[1:]]
     files = {
         "int8": f"{name}.int8.tflite",
         "float": f"{name}.float.tflite",
@@ -117,10 +117,11 @@ def _build(args: argparse.Namespace, trained: Run, staging: Path) -> None:
         "labels": list(trained.classes),
         "input": card.tensor_entry(spec_in) | {"colour": "grey", "range": [0, 255]},
         "output": card.tensor_entry(spec_out) | {"kind": "logits"},
-        "temperature": round(temperature, 6),
+        "temperature": round(calibration.temperature, 6),
+        "smoothing": round(calibration.smoothing, 6),
         "crops": card.crop_entries(),
         "files": entries,
-        "scores": _scores(args, files, reference, measured, validation, temperature),
+        "scores": _scores(args, files, reference, measured, validation, [stages, *others]),
         "agreement": [each.as_dict() for each in agreements],
         "calibration": {
             "rows": len(rows),
@@ -150,9 +151,9 @@ def _build(args: argparse.Namespace, trained: Run, staging: Path) -> None:
     (staging / "card.json").write_text(card.card_text(contents))
     # What the device would refuse is not written.
     load_bundle(staging)
-    before = expected_calibration_error(softmax(logits), validation.labels)
-    after = expected_calibration_error(softmax(logits, temperature), validation.labels)
-    print(f"\ntemperature {temperature:.3f}: calibration error {before:.3f} before, {after:.3f} after")
+    print(f"\ncalibration: {described(calibration)}")
+    for stage in stages.values():
+        print(f"  {stage.what}: expected calibration error {stage.ece:.4f}")
 
 
 def _load_network(trained: Run) -> Any:
@@ -207,14 +208,14 @@ def _scores(
     reference: NDArray[np.float32],
     measured: list[agreement.Outputs],
     validation: Dataset,
-    temperature: float,
+    stages: list[dict[str, Reliability]],
 ) -> list[dict[str, Any]]:
     out = args.out.name if args.out.is_absolute() else args.out
     command = f"python -m convert agree {out} --data {args.data.name}"
     result = []
-    for key, runtime, logits in [
-        ("float", measured[0].runtime, reference),
-        *(("int8", each.runtime, each.logits) for each in measured),
+    for key, runtime, logits, calibration in [
+        ("float", measured[0].runtime, reference, {}),
+        *(("int8", each.runtime, each.logits, stage) for each, stage in zip(measured, stages, strict=True)),
     ]:
         confusion = confusion_matrix(validation.labels, logits.argmax(axis=1), len(validation.classes))
         scores = class_scores(confusion)
@@ -229,10 +230,9 @@ def _scores(
             "precision": dict(zip(validation.classes, np.round(scores.precision, 4).tolist(), strict=True)),
             "command": command,
         }
-        if key == "int8":
-            for suffix, value in (("", temperature), ("_at_temperature_1", 1.0)):
-                error = expected_calibration_error(softmax(logits, value), validation.labels)
-                entry[f"expected_calibration_error{suffix}"] = round(error, 6)
+        for name, stage in calibration.items():
+            suffix = "" if name == "after" else f"_{name}"
+            entry[f"expected_calibration_error{suffix}"] = round(stage.ece, 6)
         result.append(entry)
     return result
 
@@ -246,7 +246,7 @@ def _data_entry(path: Path, dataset: Dataset, trained: Run) -> dict[str, Any]:
         # What the run learned from, where it says so: FER+ takes rows without a face out as well.
         "rows": trained.recipe.get("rows", dict(zip(splits.tolist(), counts.tolist(), strict=True))),
         "dropped": trained.recipe.get("dropped", {key: len(origins) for key, origins in dataset.dropped.items()}),
-        "note": "The validation split chose the checkpoint and the temperature; it is not an independent test.",
+        "note": "The validation split chose the checkpoint and the calibration; it is not an independent test.",
     }
 
 

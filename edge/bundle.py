@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edge.calibration import Calibration
 from edge.card import Fields, read_object
 from edge.errors import BundleError
 from edge.records import UNKNOWN, TensorSpec
@@ -61,8 +62,8 @@ class Bundle:
     """(1, C), int8."""
     output_kind: str
     """``logits`` or ``probabilities``."""
-    temperature: float
-    """Probabilities = softmax(logits / temperature), fitted on validation rows."""
+    calibration: Calibration
+    """The card's temperature and smoothing, fitted on validation rows of the int8 file."""
     crops: dict[str, CropGeometry]
     """By detector name."""
     files: dict[str, BundleFile]
@@ -134,7 +135,7 @@ def load_bundle(folder: Path) -> Bundle:
         input=input_spec,
         output=output_spec,
         output_kind=outer.choice("kind", "logits", "probabilities"),
-        temperature=card.number("temperature"),
+        calibration=Calibration(card.number("temperature"), card.share("smoothing", 0.0)),
         crops=_crops(card.object("crops")),
         files=files,
         card=card.values,

@@ -42,6 +42,13 @@ class Fields:
             self.refuse(key, "a finite number above 0")
         return float(value)
 
+    def share(self, key: str, default: float) -> float:
+        """A number from 0 up to, not including, 1; ``default`` where there is no such field."""
+        value = self.values.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+            self.refuse(key, "a number from 0 up to, not including, 1")
+        return float(value)
+
     def integer(self, key: str, low: int, high: int) -> int:
         value = self.values.get(key)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -1,18 +1,32 @@
-"""Is a confidence of .8 right in 80 % of cases? Temperature scaling and how far off the probabilities are.
+"""Is a confidence of .8 right in 80 % of cases? Fitting temperature and smoothing, and how far off they leave it.
 
-Temperature and ECE follow Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, ICML 2017
-(https://arxiv.org/abs/1706.04599). numpy only, so that convert/ fits the temperature of a TFLite file with it too.
+What the two numbers do is in edge/calibration.py. Temperature and ECE follow Guo, Pleiss, Sun, Weinberger: On
+Calibration of Modern Neural Networks, ICML 2017 (https://arxiv.org/abs/1706.04599). numpy only, so that convert/ fits
+a TFLite file with it too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.calibration import Calibration, calibrated
 from edge.errors import DataError
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 """The fit stays inside: rows that a network gets all right would otherwise ask for temperature 0."""
+
+MOST_SMOOTHING = 0.5
+"""Targets are hardly ever smoothed by more than .2; a fit beyond a half would have nothing left to tell apart."""
+
+FOLDS = 5
+"""Of the cross-validated calibration."""
+
+FITTED_NOTE = "the cross-validated figure is the one to expect of new rows"
+"""Goes with figures measured on the rows of the fit."""
+
+_GOLDEN = (5**0.5 - 1) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +42,118 @@ class ReliabilityBin:
     """Share of the rows that are right; NaN where the bin is empty."""
 
 
-def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
-    """(N, C) logits to (N, C) float64 probabilities: exp(z / T) / sum(exp(z / T)), shifted to never overflow."""
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    scaled = scaled - scaled.max(axis=-1, keepdims=True)
-    exponentials = np.exp(scaled)
-    return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True), dtype=np.float64)
+@dataclass(frozen=True, slots=True)
+class Reliability:
+    """How far one set of probabilities can be believed."""
+
+    what: str
+    """Which probabilities, in words."""
+    ece: float
+    """Expected calibration error, 0..1."""
+    nll: float
+    """Negative log-likelihood in nats."""
+    bins: list[ReliabilityBin]
 
 
-def negative_log_likelihood(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], temperature: float = 1.0
-) -> float:
-    """mean(-log p[label]) in nats, p = softmax(logits / temperature)."""
+def reliability(what: str, probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> Reliability:
+    """All figures of (N, C) probabilities against (N,) labels. Raises DataError as fit_temperature does."""
+    return Reliability(
+        what,
+        expected_calibration_error(probabilities, labels),
+        negative_log_likelihood(probabilities, labels),
+        reliability_bins(probabilities, labels),
+    )
+
+
+def fitted_stages(
+    logits: NDArray[np.floating], labels: NDArray[np.integer]
+) -> tuple[Calibration, dict[str, Reliability]]:
+    """The calibration fitted on these rows, and what each part of it brings: ``before``, ``temperature_alone``,
+    ``after``, all on these very rows, and ``crossvalidated``, the one figure of rows that the fit has not seen."""
+    alone = Calibration(fit_temperature(logits, labels))
+    calibration = fit_calibration(logits, labels)
+    return calibration, {
+        "before": reliability("uncalibrated", calibrated(logits, Calibration()), labels),
+        "temperature_alone": reliability(f"{described(alone)} alone", calibrated(logits, alone), labels),
+        "after": reliability(described(calibration), calibrated(logits, calibration), labels),
+        "crossvalidated": reliability(f"cross-validated, {FOLDS} folds", crossvalidated(logits, labels), labels),
+    }
+
+
+def stored_stages(
+    calibration: Calibration, logits: NDArray[np.floating], labels: NDArray[np.integer]
+) -> dict[str, Reliability]:
+    """``before`` and ``after`` a calibration that was fitted on other rows."""
+    return {
+        "before": reliability("uncalibrated", calibrated(logits, Calibration()), labels),
+        "after": reliability(described(calibration), calibrated(logits, calibration), labels),
+    }
+
+
+def described(calibration: Calibration) -> str:
+    smoothing = f", smoothing {calibration.smoothing:.3f} undone" if calibration.smoothing else ""
+    return f"temperature {calibration.temperature:.3f}{smoothing}"
+
+
+def negative_log_likelihood(probabilities: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """mean(-log p[label]) in nats of (N, C) probabilities. A p that float64 holds as 0 counts as its least, 2e-308."""
+    _check(probabilities, labels)
+    of_label = np.asarray(probabilities, dtype=np.float64)[np.arange(len(labels)), labels]
+    return float(np.log(1.0 / np.maximum(of_label, np.finfo(np.float64).tiny)).mean())
+
+
+def fit_calibration(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> Calibration:
+    """Temperature and smoothing of the least negative log-likelihood, never worse than the best temperature alone.
+
+    logits: (N, C) of rows the network was not trained on. labels: (N,) indices into C.
+    The smoothing is searched by golden section in 0..MOST_SMOOTHING, for each one the temperature, which smoothing
+    undone can only raise much. Deterministic. Raises DataError as fit_temperature does.
+    """
+    alone = fit_temperature(logits, labels)
+    low, high = np.log(np.clip((alone / 2, alone * 4), *TEMPERATURE_RANGE))
+
+    def loss(calibration: Calibration) -> float:
+        return negative_log_likelihood(calibrated(logits, calibration), labels)
+
+    def best_with(smoothing: float) -> Calibration:
+        log_t = _golden_section(lambda each: loss(Calibration(float(np.exp(each)), smoothing)), low, high)
+        return Calibration(float(np.exp(log_t)), smoothing)
+
+    smoothing = _golden_section(lambda each: loss(best_with(each)), 0.0, MOST_SMOOTHING)
+    return min(Calibration(alone), best_with(smoothing), key=loss)
+
+
+def crossvalidated(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], folds: int = FOLDS, seed: int = 0
+) -> NDArray[np.float64]:
+    """(N, C) probabilities, each row's with the calibration fitted on the other folds' rows: what new rows would get.
+
+    Folds are drawn by ``seed``, at most N of them. Raises DataError as fit_temperature does.
+    """
     _check(logits, labels)
-    scaled = np.asarray(logits, dtype=np.float64) / temperature
-    top = scaled.max(axis=1)
-    log_sum = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-    return float(np.mean(log_sum - scaled[np.arange(len(labels)), labels]))
+    fold = np.random.default_rng(seed).permutation(len(labels)) % min(folds, len(labels))
+    probabilities = np.zeros(logits.shape)
+    for number in range(fold.max() + 1):
+        held_out = fold == number
+        calibration = fit_calibration(logits[~held_out], labels[~held_out])
+        probabilities[held_out] = calibrated(logits[held_out], calibration)
+    return probabilities
+
+
+def _golden_section(loss: Callable[[float], float], low: float, high: float, tolerance: float = 1e-4) -> float:
+    """Where ``loss`` is least in low..high, to ``tolerance``; of several minima, one."""
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = loss(left), loss(right)
+    while high - low > tolerance:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = loss(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = loss(right)
+    return float((low + high) / 2)
 
 
 def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
@@ -61,7 +170,7 @@ def fit_temperature(logits: NDArray[np.floating], labels: NDArray[np.integer]) -
     of_label = float(values[np.arange(len(labels)), labels].mean())
 
     def slope(log_b: float) -> float:
-        probabilities = softmax(values, temperature=float(np.exp(-log_b)))
+        probabilities = calibrated(values, Calibration(float(np.exp(-log_b))))
         return float((probabilities * values).sum(axis=1).mean()) - of_label
 
     if np.ptp(values, axis=1).max() == 0:

@@ -19,7 +19,7 @@ import numpy as np
 
 from edge.errors import RunError, UsageError
 from train import pictures
-from train.calibration import fit_temperature
+from train.calibration import FITTED_NOTE, described
 from train.checkpoint import write_text
 from train.data import TEST, TRAIN, VALIDATION, Dataset
 from train.evaluate import as_json, log_look
@@ -92,7 +92,7 @@ def crossvalidate(recipe: Recipe, pool: Dataset, folds: int, folder: Path) -> tu
             keras.utils.clear_session()
         results.append(json.loads((fold / "metrics.json").read_text()))
         logits[held_out] = predict_logits(fold / "best.keras", pool.images[held_out])
-    card = score(pool.classes, pool.labels, logits, temperature=fit_temperature(logits, pool.labels), votes=pool.votes)
+    card = score(pool.classes, pool.labels, logits, votes=pool.votes)
     log_look(folder, f"crossvalidate {folds} folds, out-of-fold accuracy {card.accuracy:.4f}")
     return results, card
 
@@ -115,7 +115,10 @@ def in_words(spread: dict[str, float]) -> str:
 def report(args: argparse.Namespace, results: list[dict[str, float]], card: Scorecard, pool: Dataset) -> str:
     names = [f"fold {number}" for number in range(1, len(results) + 1)]
     accuracies = [each["val_accuracy"] for each in results]
-    note = f"temperature {card.temperature:.3f} fitted on the out-of-fold predictions of {len(results)} networks"
+    note = (
+        f"{described(card.calibration)}, fitted on these very out-of-fold predictions of {len(results)} networks; "
+        f"{FITTED_NOTE}"
+    )
     return page(
         f"{args.folds}-fold cross-validation on {args.data.name}",
         [

@@ -1,14 +1,15 @@
 """``python -m train evaluate``: how good is a network, and can its confidence be believed.
 
 The same command scores a run's Keras network, any ``.keras`` or ``.tflite`` file, and the bundle that ships. The
-validation split also fits the temperature; every other split uses the one that is stored.
+validation split also fits the calibration; every other split uses the one that is stored.
 """
 
 import argparse
 import json
+import math
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from edge.bundle import file_sha256, load_bundle
+from edge.calibration import Calibration, calibrated
 from edge.errors import DataError, RunError, UsageError
-from train.calibration import expected_calibration_error, fit_temperature, softmax
+from train.calibration import FITTED_NOTE, described, expected_calibration_error
 from train.checkpoint import write_text
 from train.classnames import canonical
 from train.data import SPLITS, TRAIN, VALIDATION, Dataset, read_dataset
@@ -80,15 +82,12 @@ def run(args: argparse.Namespace) -> int:
 
     logits = with_progress("pictures", subject.network, rows.images)
     flipped = None if args.no_flip else with_progress("mirrored", subject.network, rows.images, flip=True)
-    if args.split == VALIDATION:
-        temperature = fit_temperature(logits, rows.labels)
-        note = f"temperature {temperature:.3f} fitted on these very {len(rows)} rows"
-    else:
-        temperature, note = stored_temperature(subject, out)
-    card = score(rows.classes, rows.labels, logits, temperature=temperature, votes=rows.votes, flipped_logits=flipped)
-    shipped = (
-        None if subject.network.temperature is None else shipped_calibration(subject.network.temperature, logits, rows)
-    )
+    stored, note = (None, "") if args.split == VALIDATION else stored_calibration(subject, out)
+    card = score(rows.classes, rows.labels, logits, calibration=stored, votes=rows.votes, flipped_logits=flipped)
+    if stored is None:
+        note = f"{described(card.calibration)}, fitted on these very {len(rows)} rows; {FITTED_NOTE}"
+    of_card = subject.network.calibration
+    shipped = None if of_card is None else shipped_calibration(of_card, logits, rows)
 
     path = subject.network.path
     if args.split == VALIDATION and subject.run is not None:
@@ -110,8 +109,8 @@ def run(args: argparse.Namespace) -> int:
     facts = [("network", f"{path}, {path.stat().st_size:,} bytes"), ("data", f"{args.data}, {args.split} split")]
     write_text(out / "report.html", page(title, evaluation_parts(facts, card, rows.images, rows.origins, note)))
     print(f"{title}\n{card.as_text()}\n{note}")
-    if shipped is not None:
-        print(f"with the card's temperature {shipped['temperature']:.3f}: ECE {shipped['ece']:.4f}")
+    if of_card is not None and shipped is not None:
+        print(f"with the card's own {described(of_card)}: ECE {shipped['ece']:.4f}")
     print(f"written: {out / 'metrics.json'}, {out / 'report.html'}")
     return 0
 
@@ -183,29 +182,31 @@ def with_progress(what: str, network: Network, images: NDArray[np.uint8], *, fli
         return logits_of(network, images, flip=flip, progress=lambda done: bar.update(task, completed=done))
 
 
-def stored_temperature(subject: Subject, out: Path) -> tuple[float, str]:
-    """The temperature fitted earlier for this very file, and where it came from; 1.0 where there is none."""
-    if subject.network.temperature is not None:
-        return subject.network.temperature, f"temperature {subject.network.temperature:.3f} from the bundle's card"
+def stored_calibration(subject: Subject, out: Path) -> tuple[Calibration, str]:
+    """What was fitted earlier for this very file, and where it came from; the one that changes nothing, if none was."""
+    if subject.network.calibration is not None:
+        return subject.network.calibration, f"{described(subject.network.calibration)}, from the bundle's card"
     for path in (out / "calibration.json", subject.folder / "calibration.json"):
         if not path.is_file():
             continue
         try:
             stored = json.loads(path.read_text())
-            temperature, digest = float(stored["temperature"]), stored["model"]["sha256"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            # A file of before smoothing was fitted has none.
+            found = Calibration(float(stored["temperature"]), float(stored.get("smoothing", 0.0)))
+            if not (0 < found.temperature < math.inf and 0 <= found.smoothing < 1):
+                raise ValueError(f"{found} is out of range")
+            digest = stored["model"]["sha256"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{path} can't be read ({error!r}); evaluate on the validation split again") from error
         if digest == subject.sha256:
-            return temperature, f"temperature {temperature:.3f} from {path}"
-    return 1.0, "not calibrated: no temperature is stored for this file; evaluate it on the validation split first"
+            return found, f"{described(found)}, from {path}"
+    return Calibration(), "not calibrated: none is stored for this file; evaluate it on the validation split first"
 
 
-def shipped_calibration(temperature: float, logits: NDArray[np.float32], rows: Dataset) -> dict[str, float]:
-    """What the device's confidences are like: the card's temperature and the ECE with it."""
-    return {
-        "temperature": temperature,
-        "ece": expected_calibration_error(softmax(logits, temperature), rows.labels),
-    }
+def shipped_calibration(calibration: Calibration, logits: NDArray[np.float32], rows: Dataset) -> dict[str, float]:
+    """What the device's confidences are like: the card's calibration and the ECE with it."""
+    error = expected_calibration_error(calibrated(logits, calibration), rows.labels)
+    return {**asdict(calibration), "ece": error}
 
 
 def log_look(folder: Path, text: str) -> None:

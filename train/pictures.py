@@ -49,14 +49,14 @@ def confusion_heatmap(card: Scorecard) -> bytes:
 
 
 def reliability_diagram(card: Scorecard) -> bytes:
-    """Accuracy against confidence in bins, before and after the temperature, and how many rows each bin holds."""
-    figure = Figure(figsize=(9.5, 5.0))
-    upper, lower = figure.subplots(2, 2, sharex=True, gridspec_kw={"height_ratios": (3, 1)})
-    titles = ("before, temperature 1", f"after, temperature {card.temperature:.3f}")
-    for side, title in enumerate(titles):
-        _reliability(upper[side], card.bins[side])
-        upper[side].set(title=f"{title}: ECE {card.ece[side]:.4f}", ylim=(0, 1))
-        bins = card.bins[side]
+    """Accuracy against confidence in bins for each stage of the calibration, and how many rows each bin holds."""
+    stages = [stage for name, stage in card.stages.items() if name != "crossvalidated"]  # looks like "after"
+    figure = Figure(figsize=(4.75 * len(stages), 5.0))
+    upper, lower = figure.subplots(2, len(stages), sharex=True, gridspec_kw={"height_ratios": (3, 1)})
+    for side, stage in enumerate(stages):
+        bins = stage.bins
+        _reliability(upper[side], bins)
+        upper[side].set(title=f"{stage.what}\nECE {stage.ece:.4f}", ylim=(0, 1))
         middles = [(each.lower + each.upper) / 2 for each in bins]
         lower[side].bar(
             middles, [each.count for each in bins], width=0.95 * (bins[0].upper - bins[0].lower), color=GREY
@@ -64,7 +64,7 @@ def reliability_diagram(card: Scorecard) -> bytes:
         lower[side].set(xlabel="confidence", xlim=(0, 1))
     upper[0].set_ylabel("share that is right")
     lower[0].set_ylabel("rows")
-    upper[1].legend(loc="upper left", fontsize=8)
+    upper[-1].legend(loc="upper left", fontsize=8)
     figure.tight_layout()
     return png(figure)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle, load_bundle
+from edge.calibration import Calibration
 from edge.errors import BundleError, DataError, RunError
 from edge.runtimes.quantization import dequantize, grey_table, quantize_grey
 from edge.runtimes.tflite import TfliteModel
@@ -39,7 +40,7 @@ class Network:
     """Length of the output."""
     forward: Callable[[NDArray[np.uint8], Progress], NDArray[np.float32]]
     """(N, height, width) uint8 grey to (N, classes) float32 as the file gives them."""
-    temperature: float | None = None
+    calibration: Calibration | None = None
     """The card's, where the file came with one."""
     labels: tuple[str, ...] | None = None
     """The card's, where the file came with one."""
@@ -99,7 +100,7 @@ def open_network(path: Path) -> Network:
 
 
 def open_bundle_file(bundle: Bundle, key: str) -> Network:
-    """Open file ``key`` (int8, float, keras) of a verified bundle, with the card's labels and temperature."""
+    """Open file ``key`` (int8, float, keras) of a verified bundle, with the card's labels and calibration."""
     path = bundle.path(key)
     if key == "edgetpu":
         raise BundleError(f"{path} runs on an Edge TPU only; evaluate the int8 file it was compiled from")
@@ -108,7 +109,7 @@ def open_bundle_file(bundle: Bundle, key: str) -> Network:
         raise BundleError(
             f"{path} has {opened.classes} outputs, its card {len(bundle.labels)} labels; convert the run again"
         )
-    return Network(**{**vars(opened), "temperature": bundle.temperature, "labels": bundle.labels})
+    return Network(**{**vars(opened), "calibration": bundle.calibration, "labels": bundle.labels})
 
 
 def _silent(done: int) -> None:

@@ -64,7 +64,7 @@ def evaluation_parts(
     """The parts of the report of one evaluation.
 
     facts: what was evaluated on what, in words. images: (N, H, W) uint8 grey, row for row the card's.
-    calibration_note: where the temperature comes from.
+    calibration_note: where temperature and smoothing come from.
     """
     return [
         table(("", ""), [*facts, *_headline(card)]),
@@ -76,13 +76,10 @@ def evaluation_parts(
         picture(pictures.confused_pairs(card), "most confused pairs"),
         heading("Calibration"),
         paragraph(calibration_note),
-        picture(pictures.reliability_diagram(card), "reliability diagram before and after the temperature"),
+        picture(pictures.reliability_diagram(card), "reliability diagram of each stage of the calibration"),
         table(
-            ("", "before", "after"),
-            [
-                ("expected calibration error (15 bins)", f"{card.ece[0]:.4f}", f"{card.ece[1]:.4f}"),
-                ("negative log-likelihood, nats", f"{card.nll[0]:.4f}", f"{card.nll[1]:.4f}"),
-            ],
+            ("probabilities", "expected calibration error (15 bins)", "negative log-likelihood, nats"),
+            [(stage.what, f"{stage.ece:.4f}", f"{stage.nll:.4f}") for stage in card.stages.values()],
         ),
         heading("Answering only when sure"),
         picture(pictures.coverage_curve(card), "accuracy against coverage"),

@@ -6,15 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.calibration import Calibration, calibrated
 from edge.errors import DataError
 from train import metrics
-from train.calibration import (
-    ReliabilityBin,
-    expected_calibration_error,
-    negative_log_likelihood,
-    reliability_bins,
-    softmax,
-)
+from train.calibration import Reliability, fitted_stages, stored_stages
 
 COVERAGES = (0.8, 0.6)
 """The shares of rows for which the accuracy of the most confident answers is given."""
@@ -30,19 +25,16 @@ class Scorecard:
     labels: NDArray[np.int64]
     """(N,) the truth."""
     predicted: NDArray[np.int64]
-    """(N,) the class of the greatest logit: temperature does not change it."""
+    """(N,) the class of the greatest logit: calibration does not change it."""
     confidence: NDArray[np.float64]
     """(N,) probability of the predicted class."""
     confusion: NDArray[np.int64]
     """(C, C): row = truth, column = prediction."""
     per_class: metrics.ClassScores
-    temperature: float
-    ece: tuple[float, float]
-    """Expected calibration error at temperature 1 and at ``temperature``."""
-    nll: tuple[float, float]
-    """Negative log-likelihood in nats, before and after in the same way."""
-    bins: tuple[list[ReliabilityBin], list[ReliabilityBin]]
-    """Reliability bins, before and after in the same way."""
+    calibration: Calibration
+    stages: dict[str, Reliability]
+    """``before`` and ``after`` the calibration; where it was fitted on these very rows, ``temperature_alone`` and
+    ``crossvalidated`` too (train/calibration.py, fitted_stages)."""
     coverage: metrics.RiskCoverage
     confusions: list[metrics.Confusion]
     """The most confused pairs, most rows first."""
@@ -91,11 +83,10 @@ class Scorecard:
                 for each in self.confusions
             ],
             "calibration": {
-                "temperature": self.temperature,
-                "ece_before": self.ece[0],
-                "ece_after": self.ece[1],
-                "nll_before": self.nll[0],
-                "nll_after": self.nll[1],
+                "temperature": self.calibration.temperature,
+                "smoothing": self.calibration.smoothing,
+                **{f"ece_{name}": stage.ece for name, stage in self.stages.items()},
+                **{f"nll_{name}": stage.nll for name, stage in self.stages.items()},
             },
             "risk_coverage": {
                 "aurc": self.coverage.area,
@@ -143,11 +134,10 @@ class Scorecard:
             f"{each.share:.0%} of {self.classes[each.true]}"
             for each in self.confusions
         ] or ["  none: every row is right"]
-        lines += [
-            "",
-            f"calibration: temperature {self.temperature:.3f}, ECE {self.ece[0]:.4f} before, {self.ece[1]:.4f} after; "
-            f"NLL {self.nll[0]:.4f} before, {self.nll[1]:.4f} after",
-        ]
+        wide = max(len(stage.what) for stage in self.stages.values())
+        lines += ["", f"{'calibration':<{wide}} {'ECE':>8} {'NLL':>8}"]
+        lines += [f"{stage.what:<{wide}} {stage.ece:>8.4f} {stage.nll:>8.4f}" for stage in self.stages.values()]
+        lines.append("")
         for share in COVERAGES:
             right, threshold = self.coverage.at(share)
             lines.append(f"answering the surest {share:.0%}: accuracy {right:.2%}, confidence from {threshold:.3f}")
@@ -160,14 +150,15 @@ def score(
     labels: NDArray[np.int64],
     logits: NDArray[np.float32],
     *,
-    temperature: float = 1.0,
+    calibration: Calibration | None = None,
     votes: NDArray[np.float32] | None = None,
     flipped_logits: NDArray[np.float32] | None = None,
 ) -> Scorecard:
     """Score (N, C) logits against (N,) labels.
 
-    votes: (N, C) FER+ votes. flipped_logits: (N, C) of the mirrored pictures. Raises DataError where a class has no
-    row, because its recall and F1, and so the macro scores, would say nothing.
+    calibration: None fits it on these very rows. votes: (N, C) FER+ votes. flipped_logits: (N, C) of the mirrored
+    pictures. Raises DataError where a class has no row, because its recall and F1, and so the macro scores, would say
+    nothing.
     """
     missing = [name for index, name in enumerate(classes) if not (labels == index).any()]
     if missing:
@@ -175,13 +166,17 @@ def score(
             f"expected rows of every class, none is {' or '.join(missing)}; score a split that has them, or a network "
             "and --classes without them"
         )
-    before, after = softmax(logits), softmax(logits, temperature)
+    if calibration is None:
+        calibration, stages = fitted_stages(logits, labels)
+    else:
+        stages = stored_stages(calibration, logits, labels)
+    after = calibrated(logits, calibration)
     predicted = logits.argmax(axis=1).astype(np.int64)
     confidence = after[np.arange(len(labels)), predicted]
     confusion = metrics.confusion_matrix(labels, predicted, len(classes))
     flip_averaged = None
     if flipped_logits is not None:
-        flip_averaged = float(((after + softmax(flipped_logits, temperature)).argmax(axis=1) == labels).mean())
+        flip_averaged = float(((after + calibrated(flipped_logits, calibration)).argmax(axis=1) == labels).mean())
     return Scorecard(
         classes=classes,
         labels=labels,
@@ -189,10 +184,8 @@ def score(
         confidence=confidence,
         confusion=confusion,
         per_class=metrics.class_scores(confusion),
-        temperature=temperature,
-        ece=(expected_calibration_error(before, labels), expected_calibration_error(after, labels)),
-        nll=(negative_log_likelihood(logits, labels), negative_log_likelihood(logits, labels, temperature)),
-        bins=(reliability_bins(before, labels), reliability_bins(after, labels)),
+        calibration=calibration,
+        stages=stages,
         coverage=metrics.risk_coverage(confidence, predicted == labels),
         confusions=metrics.top_confusions(confusion, TOP_CONFUSIONS),
         ferplus=None if votes is None else metrics.ferplus_agreement(votes, predicted),

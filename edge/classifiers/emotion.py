@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
+from edge.calibration import calibrated
 from edge.errors import BundleError
 from edge.interfaces import TensorModel
 from edge.records import Scores, TensorSpec
@@ -13,7 +14,7 @@ from edge.runtimes.quantization import dequantize, grey_table, quantize_grey, sa
 
 
 class BundleClassifier:
-    """An EmotionClassifier: quantize a crop once, run the network, dequantize, soften by the card's temperature.
+    """An EmotionClassifier: quantize a crop once, run the network, dequantize, calibrate as the card says.
 
     Raises BundleError where the model's tensors are not what the bundle's card says.
     """
@@ -42,16 +43,10 @@ class BundleClassifier:
         values = dequantize(output[0], self._bundle.output)
         if self._bundle.output_kind == "probabilities":
             values = np.log(np.maximum(values, np.float32(self._bundle.output.scale / 2)))
-        return softmax(values / np.float32(self._bundle.temperature))
+        return calibrated(values, self._bundle.calibration).astype(np.float32)
 
     def close(self) -> None:
         self._model.close()
-
-
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(C,) to (C,) float32 that sums to 1; shifted by the maximum so that it never overflows."""
-    powers = np.exp(logits - logits.max())
-    return np.asarray(powers / powers.sum(), dtype=np.float32)
 
 
 def check_tensors(model: TensorModel, bundle: Bundle) -> None:

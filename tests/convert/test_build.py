@@ -56,7 +56,10 @@ def test_card_says_how_it_was_made(made: Made) -> None:
     (agreement,) = card["agreement"]
     assert (agreement["split"], agreement["rows"]) == ("validation", 84)
     assert agreement["int8_accuracy"] == card["scores"][1]["accuracy"] > 0.9
-    assert 0 < card["temperature"] < 20
+    assert 0 < card["temperature"] < 20 and 0 <= card["smoothing"] < 1
+    int8 = card["scores"][1]
+    for stage in ("", "_before", "_temperature_alone", "_crossvalidated"):
+        assert 0 <= int8[f"expected_calibration_error{stage}"] <= 1
     assert card["network"]["run"]["started_from"] == "other.keras"
     assert card["data"]["file"] == "fer2013.csv" and card["data"]["rows"] == {"train": 210, "validation": 84}
     assert "FER-2013" in card["licence"] and "not what a person feels" in card["limits"]
@@ -81,7 +84,7 @@ def test_same_run_gives_the_same_network(made: Made, tmp_path: Path, capsys: pyt
     # Keras numbers the layers it makes in one process, so the files differ in tensor names and nothing else.
     assert (tmp_path / "emotion" / "golden.json").read_text() == (made.bundle / "golden.json").read_text()
     first, again = (json.loads((each / "card.json").read_text()) for each in (made.bundle, tmp_path / "emotion"))
-    for key in ("input", "output", "temperature", "agreement", "calibration"):
+    for key in ("input", "output", "temperature", "smoothing", "agreement", "calibration"):
         assert again[key] == first[key]
 
 

@@ -15,12 +15,13 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.calibration import Calibration, calibrated
 from edge.errors import DataError, EdgeError, RunError, UsageError
 from tests.devdata import ROOT
 from tests.train import shapes
 from tests.train.conftest import FerFiles
 from train import evaluate
-from train.calibration import expected_calibration_error, softmax
+from train.calibration import expected_calibration_error
 from train.data import TEST, VALIDATION, read_dataset
 from train.fit import fit
 from train.predict import predict_logits
@@ -91,16 +92,22 @@ def test_a_trained_run_is_scored_calibrated_and_reported(trained: Trained, tmp_p
     assert 0 <= metrics["flip_averaged_accuracy"] <= 1
 
     calibration = read(tmp_path / "calibration.json")
-    after = softmax(logits, calibration["temperature"])
-    assert metrics["calibration"]["ece_after"] == pytest.approx(expected_calibration_error(after, rows.labels))
-    assert metrics["calibration"]["nll_after"] <= metrics["calibration"]["nll_before"]
+    after = calibrated(logits, Calibration(calibration["temperature"], calibration["smoothing"]))
+    found = metrics["calibration"]
+    assert found["ece_after"] == pytest.approx(expected_calibration_error(after, rows.labels))
+    assert found["nll_after"] <= found["nll_temperature_alone"] <= found["nll_before"]
+    assert found["nll_after"] <= found["nll_crossvalidated"]  # the rows of the fit flatter it
+    said = capsys.readouterr().out
+    text = (tmp_path / "report.html").read_text()
+    for line in ("uncalibrated", " alone", "cross-validated, 5 folds", f"{found['ece_crossvalidated']:.4f}"):
+        assert line in said and line in text
 
     page = Page(tmp_path / "report.html")
     assert len(page.pictures) == 6
     assert all(picture is not None and picture.std() > 5 for picture in page.pictures)
     assert page.fetched == []
-    assert f"{accuracy:.2%}" in (tmp_path / "report.html").read_text()
-    assert f"accuracy {accuracy:.2%} of 48 rows" in capsys.readouterr().out
+    assert f"{accuracy:.2%}" in text
+    assert f"accuracy {accuracy:.2%} of 48 rows" in said
 
 
 def test_each_look_at_validation_is_logged_and_test_is_not_one(trained: Trained) -> None:
@@ -117,21 +124,39 @@ def test_each_look_at_validation_is_logged_and_test_is_not_one(trained: Trained)
     assert read(trained.run / "metrics.json") == fits  # fit's own figures stay
 
 
-def test_other_splits_use_the_stored_temperature(trained: Trained) -> None:
+def test_other_splits_use_the_stored_calibration(trained: Trained) -> None:
     run_evaluate("--run", trained.run, "--data", trained.data)
     run_evaluate("--run", trained.run, "--data", trained.data, "--split", "test")
-    stored = read(trained.run / "evaluation/calibration.json")["temperature"]
+    path = trained.run / "evaluation/calibration.json"
+    stored = read(path)
+    calibration = Calibration(stored["temperature"], stored["smoothing"])
     found = read(trained.run / "evaluation/test/metrics.json")
-    assert found["calibration"]["temperature"] == stored
+    assert (found["calibration"]["temperature"], found["calibration"]["smoothing"]) == (
+        calibration.temperature,
+        calibration.smoothing,
+    )
     assert "calibration.json" in found["calibration"]["note"]
+    assert "ece_crossvalidated" not in found["calibration"]  # nothing was fitted on these rows
     assert not (trained.run / "evaluation/test/calibration.json").exists()
     rows = read_dataset(trained.data, size=shapes.SIDE).subset(TEST)
     logits = predict_logits(trained.run / "best.keras", rows.images)
-    expected = expected_calibration_error(softmax(logits, stored), rows.labels)
+    expected = expected_calibration_error(calibrated(logits, calibration), rows.labels)
     assert found["calibration"]["ece_after"] == pytest.approx(expected)
 
+    del stored["smoothing"]  # as it was written before smoothing was fitted
+    path.write_text(json.dumps(stored))
+    run_evaluate("--run", trained.run, "--data", trained.data, "--split", "test", "--no-flip")
+    found = read(trained.run / "evaluation/test/metrics.json")
+    assert (found["calibration"]["temperature"], found["calibration"]["smoothing"]) == (calibration.temperature, 0)
+    for spoiled in ({**stored, "temperature": 0}, {**stored, "smoothing": 1}, {**stored, "smoothing": "x"}, [stored]):
+        path.write_text(json.dumps(spoiled))
+        with pytest.raises(RunError, match=r"calibration\.json can't be read") as caught:
+            run_evaluate("--run", trained.run, "--data", trained.data, "--split", "test", "--no-flip")
+        assert "\n" not in str(caught.value)
+    path.unlink()
 
-def test_a_temperature_of_another_network_is_not_used(trained: Trained, tmp_path: Path) -> None:
+
+def test_a_calibration_of_another_network_is_not_used(trained: Trained, tmp_path: Path) -> None:
     stale = {"temperature": 9.0, "model": {"sha256": "0" * 64}}
     (tmp_path / "calibration.json").write_text(json.dumps(stale))
     lone = tmp_path / "copy.keras"
@@ -140,7 +165,7 @@ def test_a_temperature_of_another_network_is_not_used(trained: Trained, tmp_path
         patch.chdir(tmp_path)
         run_evaluate("--model", lone, "--data", trained.data, "--split", "test", "--out", tmp_path, "--no-flip")
     found = read(tmp_path / "metrics.json")["calibration"]
-    assert found["temperature"] == 1.0
+    assert (found["temperature"], found["smoothing"]) == (1.0, 0.0)
     assert "not calibrated" in found["note"]
 
 
@@ -246,7 +271,8 @@ def test_the_bundle_that_ships_is_scored_on_real_rows(fer_files: FerFiles, tmp_p
     found = read(tmp_path / "metrics.json")
     assert found["rows"] == 3589
     assert [found["per_class"][name]["support"] for name in found["classes"]] == [467, 56, 496, 895, 653, 415, 607]
-    assert found["calibration"]["card"]["temperature"] == read(TINY7 / "card.json")["temperature"]
+    of_card = found["calibration"]["card"]
+    assert (of_card["temperature"], of_card["smoothing"]) == (read(TINY7 / "card.json")["temperature"], 0)
     assert found["ferplus_agreement"]["rows"] > 2500
     assert len(Page(tmp_path / "report.html").pictures) == 6
     absent = subprocess.run(
@@ -275,7 +301,7 @@ def write_private_test(folder: Path, ferplus: bool) -> list[str]:
 
 
 @pytest.mark.parametrize("ferplus", [True, False])
-def test_rows_of_private_test_alone_are_scored_with_the_cards_temperature(tmp_path: Path, ferplus: bool) -> None:
+def test_rows_of_private_test_alone_are_scored_with_the_cards_calibration(tmp_path: Path, ferplus: bool) -> None:
     data = write_private_test(tmp_path, ferplus)
     assert run_evaluate("--bundle", TINY7, *data, "--split", "test", "--out", tmp_path / "out") == 0
     found = read(tmp_path / "out/metrics.json")

@@ -9,11 +9,11 @@ import pytest
 from numpy.typing import NDArray
 
 from edge.bundle import load_bundle
+from edge.calibration import Calibration, calibrated
 from edge.classifiers.emotion import BundleClassifier
 from edge.errors import BundleError, DataError, RunError
 from edge.runtimes.tflite import TfliteModel
 from tests.devdata import ROOT
-from train.calibration import softmax
 from train.predict import as_logits, open_bundle_file, open_network, predict_logits
 
 TINY7, TINY3 = ROOT / "tests/golden/tiny7", ROOT / "tests/golden/tiny3"
@@ -42,7 +42,7 @@ def test_a_bundle_gives_what_the_device_gives(bundle_folder: Path) -> None:
     logits = predict_logits(bundle_folder, images, progress=done.append)
     device = BundleClassifier(TfliteModel(bundle.read("int8")), bundle)
     expected = np.stack([scores.probabilities for scores in device.classify(list(images))])
-    np.testing.assert_allclose(softmax(logits, bundle.temperature), expected, atol=1e-5)
+    np.testing.assert_allclose(calibrated(logits, bundle.calibration), expected, atol=1e-5)
     assert done == [64, 70]
     np.testing.assert_array_equal(predict_logits(bundle.path("int8"), images), logits)
     mirrored = predict_logits(bundle_folder, images, flip=True)
@@ -66,10 +66,11 @@ def test_keras_batches_give_what_one_pass_gives(keras_file: Path) -> None:
 
 
 def test_probabilities_become_logits_that_softmax_brings_back() -> None:
-    probabilities = softmax(np.random.default_rng(0).normal(0, 2, (50, 7))).astype(np.float32)
-    np.testing.assert_allclose(softmax(as_logits(probabilities)), probabilities, atol=0.01)
+    plain = Calibration()
+    probabilities = calibrated(np.random.default_rng(0).normal(0, 2, (50, 7)), plain).astype(np.float32)
+    np.testing.assert_allclose(calibrated(as_logits(probabilities), plain), probabilities, atol=0.01)
     rounded = np.round(probabilities * 256) / np.float32(256)  # as an int8 softmax gives them, zeros too
-    np.testing.assert_allclose(softmax(as_logits(rounded)), rounded, atol=0.02)
+    np.testing.assert_allclose(calibrated(as_logits(rounded), plain), rounded, atol=0.02)
     logits = np.random.default_rng(0).normal(0, 2, (50, 7)).astype(np.float32)
     assert as_logits(logits) is logits
 

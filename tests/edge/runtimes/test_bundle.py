@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge.bundle import Bundle, CropGeometry, load_bundle
+from edge.calibration import Calibration
 from edge.errors import BundleError
 from edge.records import TensorSpec
 from edge.runtimes.golden import golden_json, load_golden
@@ -42,13 +43,18 @@ def test_a_bundle_with_seven_labels() -> None:
     assert bundle.labels == ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
     assert bundle.input == TensorSpec((1, 48, 48, 1), "int8", 1.0, -128)
     assert bundle.output.shape == (1, 7)
-    assert (bundle.output_kind, bundle.temperature) == ("logits", 1.5)
+    assert (bundle.output_kind, bundle.calibration) == ("logits", Calibration(1.5, 0.0))
     assert bundle.crop("yunet") == CropGeometry(0.98, "height")
     assert bundle.path("int8").read_bytes() == bundle.read("int8")
     with pytest.raises(BundleError, match="no 'keras' file; it has edgetpu, golden, int8"):
         bundle.path("keras")
     with pytest.raises(BundleError, match="no crop geometry for detector 'mtcnn'; it has haar, yunet"):
         bundle.crop("mtcnn")
+
+
+def test_smoothing_is_read_and_may_be_absent(copy: Path) -> None:
+    edit(copy, put("smoothing", 0.11))
+    assert load_bundle(copy).calibration == Calibration(1.5, 0.11)
 
 
 def test_a_bundle_with_three_labels_and_another_size() -> None:
@@ -106,6 +112,10 @@ def drop(path: str) -> Callable[[Card], object]:
         (put("output.kind", []), "output.kind: expected 'logits' or 'probabilities'"),
         (put("temperature", -1), "temperature: expected a finite number above 0, got -1"),
         (put("temperature", 10**400), "temperature: expected a finite number above 0, got 1000"),
+        (put("smoothing", 1), "smoothing: expected a number from 0 up to, not including, 1, got 1"),
+        (put("smoothing", -0.1), "smoothing: expected a number from 0 up to, not including, 1, got -0.1"),
+        (put("smoothing", None), "smoothing: expected a number from 0 up to, not including, 1, got None"),
+        (put("smoothing", float("nan")), "smoothing: expected a number from 0 up to, not including, 1, got nan"),
         (put("crops", {}), "crops: expected the crop geometry of one detector or more"),
         (put("crops.haar.of", "area"), "crops.haar.of: expected 'width' or 'height', got 'area'"),
         (put("crops.haar", 1.09), "crops.haar: expected an object, got 1.09"),

@@ -1,6 +1,7 @@
 """The TFLite adapter and the classifier over it, on whichever runtime this environment has."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis.extra import numpy as hypothesis_numpy
 from numpy.typing import NDArray
 
 from edge.bundle import Bundle
-from edge.classifiers.emotion import BundleClassifier, softmax
+from edge.calibration import Calibration
+from edge.classifiers.emotion import BundleClassifier
 from edge.errors import BundleError, RuntimeUnavailableError
 from edge.records import TensorSpec
 from edge.runtimes import tflite
@@ -124,16 +126,10 @@ def test_a_float_tensor_is_left_alone() -> None:
     np.testing.assert_array_equal(dequantize(tensor, spec), tensor)
 
 
-@given(hypothesis_numpy.arrays(np.float32, st.integers(2, 10), elements=st.floats(-1e4, 1e4, width=32)))
-def test_softmax_is_a_distribution_in_the_logits_order(logits: NDArray[np.float32]) -> None:
-    probabilities = softmax(logits)
-    assert probabilities.dtype == np.float32
-    assert probabilities.sum() == pytest.approx(1.0, abs=1e-5)
-    assert probabilities[np.argmax(logits)] == probabilities.max()
-
-
-def test_probabilities_are_the_softened_logits(bundle: Bundle) -> None:
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_probabilities_are_the_calibrated_logits(bundle: Bundle, smoothing: float) -> None:
     model = TfliteModel(bundle.read("int8"))
+    bundle = replace(bundle, calibration=Calibration(1.5, smoothing))
     classifier = BundleClassifier(model, bundle)
     cases = load_golden(bundle, "edgetpu")
     crops = [(case.tensor[0, :, :, 0].astype(int) + 128).astype(np.uint8) for case in cases]
@@ -145,8 +141,11 @@ def test_probabilities_are_the_softened_logits(bundle: Bundle) -> None:
         steps = model.invoke(case.tensor)[0][0].astype(np.float64)
         logits = (steps - bundle.output.zero_point) * bundle.output.scale / 1.5
         expected = np.exp(logits) / np.exp(logits).sum()
+        if smoothing:
+            expected = np.maximum((expected - smoothing / len(expected)) / (1 - smoothing), 1e-4)
+            expected /= expected.sum()
         np.testing.assert_allclose(score.probabilities, expected, rtol=1e-4)
-        assert score.labels == bundle.labels
+        assert (score.labels, score.probabilities.dtype.name) == (bundle.labels, "float32")
         assert score.top[0] == bundle.labels[int(np.argmax(steps))]
     assert len({tuple(score.probabilities) for score in scores}) == len(scores)
     classifier.close()
