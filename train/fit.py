@@ -19,6 +19,7 @@ from train.bookkeeping import Bookkeeping, EpochCallback
 from train.checkpoint import write_text
 from train.curves import draw_curves
 from train.dataset import TRAIN, VALIDATION, Dataset
+from train.epoch_bar import EpochBar
 from train.learner import Learner
 from train.networks import build_network
 from train.networks.cost import count_macs, count_parameters
@@ -80,9 +81,13 @@ def fit(
         if done >= last or books.stopped_early:
             continue
         batches.start_epoch(done)
-        learner.fit(
-            batches, initial_epoch=done, epochs=last, callbacks=[books], verbose=0 if quiet else 1, shuffle=False
-        )
+        bar = EpochBar(len(batches), recipe.epochs)
+        try:
+            # The bar first: it has left the terminal when the epoch's line is printed.
+            callbacks = [books] if quiet else [bar, books]
+            learner.fit(batches, initial_epoch=done, epochs=last, callbacks=callbacks, verbose=0, shuffle=False)
+        finally:
+            bar.close()
     return _finish(folder, books)
 
 
