@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from edge.cameras.source import parse_source
 from edge.errors import ConfigError, UsageError
 from edge.settings import Settings
 from edge.sinks.mqtt_broker import parse_broker
@@ -165,6 +166,7 @@ def check(settings: Settings, origin: str) -> None:
         raise ConfigError(
             f"expected camera.source such as picamera, usb:0 or a file in {origin}, got nothing; name one"
         )
+    parse_source(settings.camera.source)
     if not re.fullmatch(r"[a-zA-Z0-9_-]{0,64}", settings.device.id):
         raise ConfigError(
             f"expected device.id of at most 64 letters, digits, _ and - in {origin}, "

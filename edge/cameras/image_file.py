@@ -32,10 +32,14 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     if not data:
         raise SourceError(f"{path}: expected a picture, the file is empty; copy it again")
     if _cut_off(data):
-        raise SourceError(f"{path}: the picture is cut off ({len(data)} bytes, its end is missing); copy it again")
+        raise SourceError(
+            f"{path}: expected a whole picture, got one that is cut off after {len(data)} bytes; copy it again"
+        )
     image = _decode(data)
     if image is None:
-        raise SourceError(f"{path}: not a picture that can be read; expected {FORMATS}, sound and at most 1 gigapixel")
+        raise SourceError(
+            f"{path}: expected {FORMATS}, at most 1 gigapixel, got what is none or damaged; copy it again"
+        )
     return bgr(image, str(path))
 
 

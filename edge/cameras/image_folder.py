@@ -57,7 +57,9 @@ class ImageFolder:
         pictures = [e for e in entries if e.suffix.lower() in PICTURE_SUFFIXES and e.is_file()]
         if not pictures:
             suffixes = " ".join(sorted(PICTURE_SUFFIXES))
-            raise SourceError(f"{path}: expected a folder with pictures ({suffixes}), got {len(entries)} other entries")
+            raise SourceError(
+                f"{path}: expected a folder with pictures ({suffixes}), got {len(entries)} other entries; name another"
+            )
         return sorted(pictures, key=lambda picture: (natural_key(picture.name), picture.name))
 
     def read(self) -> Frame | None:

@@ -36,9 +36,9 @@ class VideoFile:
         try:
             state = path.stat()
         except OSError as error:
-            raise SourceError(f"{path}: expected a video file, can't be opened: {error.strerror}") from None
+            raise SourceError(f"{path}: expected a video file, got: {error.strerror}; check the path") from None
         if not path.is_file():
-            raise SourceError(f"{path}: expected a video file, this is not a file; check the path")
+            raise SourceError(f"{path}: expected a video file, got something else; check the path")
         if state.st_size == 0:
             raise SourceError(f"{path}: expected a video, the file is empty (0 bytes); copy it again")
         capture = open_capture(str(path), cv2.CAP_FFMPEG)
@@ -46,7 +46,10 @@ class VideoFile:
         if capture is None or int(capture.get(cv2.CAP_PROP_FOURCC)) == TEXT_FOURCC or not capture.grab():
             if capture is not None:
                 capture.release()
-            raise SourceError(f"{path}: not a video FFmpeg can read, or cut off before its first frame; check the file")
+            raise SourceError(
+                f"{path}: expected a video, got a file that FFmpeg can't read, or cut off before its first frame; "
+                "copy it again or name another"
+            )
         self._capture: cv2.VideoCapture | None = capture
         fps = capture.get(cv2.CAP_PROP_FPS)
         self._period_s = 1.0 / fps if math.isfinite(fps) and 0.1 <= fps <= 1000 else 1.0 / 25

@@ -112,6 +112,8 @@ def test_a_wrong_flag_is_a_usage_error() -> None:
         load_settings(None, {"mqtt.broker": "localhost:1883"})
     with pytest.raises(UsageError, match=r"device\.id"):
         load_settings(None, {"device.id": "kitchen camera"})
+    with pytest.raises(UsageError, match="names no device"):
+        load_settings(None, {"camera.source": "usb:x"})
 
 
 def accepted_or_refused(path: Path) -> Settings | None:

@@ -1,6 +1,7 @@
 """A video file: every frame with its own time, or played like a camera; damage is one line."""
 
 import hashlib
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -101,7 +102,8 @@ def test_what_is_no_video_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtu
         with pytest.raises(SourceError) as caught:
             VideoFile(path, fast=True)
         assert str(path) in str(caught.value)
-        assert "expected a video" in str(caught.value) or "not a video" in str(caught.value)
+        assert "expected a video" in str(caught.value)
+        assert re.search("; (check the path|copy it again|name another)", str(caught.value)), "how to mend it"
         assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == "", "the decoder's own complaints would be a second message"
 
