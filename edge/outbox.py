@@ -40,7 +40,7 @@ class Outbox:
     def __init__(self, path: Path, limit: int, clock: Callable[[], float] = time.monotonic) -> None:
         """path: the SQLite file; created, and what an earlier process left there is loaded. A damaged one is moved
         aside. One that can't be used at all is said in ``problem``, and events wait in memory only."""
-        self._path = path
+        self.path = path
         self._limit = max(1, limit)
         self._clock = clock
         self._lock = threading.Lock()
@@ -170,7 +170,7 @@ class Outbox:
 
     def _open(self) -> None:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._connect()
             except sqlite3.OperationalError:
@@ -183,7 +183,7 @@ class Outbox:
             self._memory_only(error)
 
     def _connect(self) -> None:
-        disk = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        disk = sqlite3.connect(self.path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             # Exclusive: two processes must not deliver the same outbox. WAL with FULL: one fsync a commit; a checkpoint
             # every 100 pages keeps the log under half a megabyte.
@@ -217,11 +217,11 @@ class Outbox:
         self._shrink()
 
     def _move_aside(self, error: sqlite3.Error) -> None:
-        aside = self._path.with_name(f"{self._path.name}.damaged-{time.time_ns()}")
-        self._path.replace(aside)
+        aside = self.path.with_name(f"{self.path.name}.damaged-{time.time_ns()}")
+        self.path.replace(aside)
         for suffix in ("-wal", "-shm", "-journal"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self.problem = f"{self._path}: stored events were expected, the file is damaged ({error}); kept as {aside.name}"
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self.problem = f"{self.path}: stored events were expected, the file is damaged ({error}); kept as {aside.name}"
 
     def _store(self) -> None:
         """Write what is not on disk yet, and delete what is gone, in one transaction."""
@@ -272,6 +272,6 @@ class Outbox:
 
     def _memory_only(self, error: Exception) -> None:
         self.problem = (
-            f"{self._path}: could not be written ({error}); events wait in memory only and a kill would lose them: "
+            f"{self.path}: could not be written ({error}); events wait in memory only and a kill would lose them: "
             "free the disk, or set device.state_dir to a writable folder"
         )

@@ -182,7 +182,9 @@ def test_a_broker_that_is_away_stops_nothing(edge: Edge, tiny: Path, broker: str
 def test_events_of_an_outage_are_delivered_by_the_next_start(edge: Edge, tiny: Path, tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path)
     arguments = ("run", "--config", edge.config(), "--source", CLIP, "--bundle", tiny, "--broker", broker.url)
-    assert edge(*arguments, "--fast").code == 0
+    outage = edge(*arguments, "--fast")
+    assert outage.code == 0
+    assert f"4 events wait for the next start in {tmp_path}/state/outbox.sqlite" in outage.err
     with broker, subscriber(broker.port) as client:
         child = edge.start(*arguments)
         client.wait("test/event", 4)
@@ -219,18 +221,20 @@ def make_bad(kind: str, folder: Path, tiny: Path) -> tuple[list[object], int, li
     file = folder / f"{kind}.mp4"
     match kind:
         case "missing source":
-            return ["--source", file], 1, [str(file), "No such file"]
+            return ["--source", file], 1, [str(file), "expected a video", "No such file", "check the path"]
         case "empty source":
             file.write_bytes(b"")
-            return ["--source", file], 1, [str(file), "empty"]
+            return ["--source", file], 1, [str(file), "expected a video", "empty", "copy it again"]
         case "truncated source":
             file.write_bytes(CLIP.read_bytes()[:100_000])
             return ["--source", file], 1, [str(file), "cut off"]
         case "no video":
             file.write_text("this is text\n" * 1000)
-            return ["--source", file], 1, [str(file), "not a video"]
+            return ["--source", file], 1, [str(file), "expected a video", "name another"]
         case "empty folder":
-            return ["--source", folder / "none"], 1, [str(folder / "none")]
+            return ["--source", folder / "none"], 1, [str(folder / "none"), "expected", "check the path"]
+        case "no such device":
+            return ["--source", "usb:x"], 2, ["usb:x", "expected", "usb:0"]
         case "no bundle":
             return ["--bundle", folder / "none"], 1, ["card.json", "--bundle"]
         case "damaged bundle":
@@ -270,6 +274,7 @@ def make_bad(kind: str, folder: Path, tiny: Path) -> tuple[list[object], int, li
         "truncated source",
         "no video",
         "empty folder",
+        "no such device",
         "no bundle",
         "damaged bundle",
         "other classes",
