@@ -20,6 +20,8 @@ class Fields:
     def refuse(self, key: str, expected: str) -> NoReturn:
         """Raise BundleError for field ``key`` (empty: the object itself)."""
         place = f"{self.where}.{key}".strip(".") or "the card"
+        if not place.isprintable() or len(place) > 60:
+            place = shorten(place)  # the file's own keys, which may hold anything
         came = "nothing" if key and key not in self.values else shorten(self.values.get(key, self.values))
         raise BundleError(f"{self.file}: {place}: expected {expected}, got {came}; convert again (python -m convert)")
 

@@ -119,6 +119,8 @@ def drop(path: str) -> Callable[[Card], object]:
         (put("crops", {}), "crops: expected the crop geometry of one detector or more"),
         (put("crops.haar.of", "area"), "crops.haar.of: expected 'width' or 'height', got 'area'"),
         (put("crops.haar", 1.09), "crops.haar: expected an object, got 1.09"),
+        (put("crops.a\nb", 1), r"crops.a\\nb': expected an object, got 1"),
+        (put("files.\n", {}), r"files.\\n': expected no such file"),
         (drop("files.int8"), "files.int8: expected the int8 model's path"),
         (drop("files.golden"), "files.golden: expected golden inputs beside the Edge TPU model"),
         (put("files.onnx", {}), "files.onnx: expected no such file; the known ones are int8"),
