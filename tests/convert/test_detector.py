@@ -179,6 +179,19 @@ def test_int8_landmarks_are_within_three_percent_of_what_the_same_cell_says_in_f
             assert distances.min() <= 0.03 * face.box.height, each.name
 
 
+def test_verify_knows_a_face_bundle(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(made)]) == 0
+    assert "golden        ok: 2 cases" in capsys.readouterr().out
+    # The float file in the place of the int8 one, with a card that says so.
+    shutil.copytree(made, tmp_path / "face")
+    card = json.loads((made / "card.json").read_text())
+    card["files"]["int8"] = card["files"]["float"]
+    (tmp_path / "face" / "card.json").write_text(json.dumps(card))
+    assert main(["verify", str(tmp_path / "face")]) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert "not those on its card" in said[-1]
+
+
 def test_int8_passes_the_edge_tpu_check(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(made / "yunet.int8.tflite")]) == 0
     assert "operators mapped     68 of 68" in capsys.readouterr().out

@@ -1,7 +1,6 @@
 """Every way a detector conversion is refused: one line, exit 1 or 2, nothing half-written; and its smaller parts."""
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,13 @@ from convert.detector_agreement import compare, iou
 from convert.detector_pictures import MIN_FACES, calibration_views, load_pictures
 from convert.equalize import equalize
 from convert.quantize import import_frameworks
-from edge.detectors.face_bundle import load_face_bundle
+from edge.detectors.face_bundle import face_network, load_face_bundle
 from edge.detectors.yunet import YunetDetector
 from edge.errors import DataError, UsageError
 from edge.records import Box, Face
+from edge.settings import ClassifierSettings
 from tests import devdata
+from tests.convert.test_edgetpu_compile import stand_in
 
 
 def convert(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:
@@ -159,11 +160,14 @@ def test_output_that_can_not_be_written(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
-def test_calibrated_on_real_pictures_at_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_calibrated_on_real_pictures_at_another_size_and_compiled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compiler = stand_in(tmp_path / "bin", "abort", "succeed")
     paths = [devdata.media(name) for name in ("multi_face.jpg", "grace_hopper.bmp", "single_face.mp4")]
     out = tmp_path / "face"
-    words: list[str | Path] = ["--out", out, "--size", "160x128", "--calibration", *paths]
-    assert convert(capsys, devdata.yunet(), *words)[0] == 0
+    words: list[str | Path] = ["--out", out, "--size", "160x128", "--compiler", compiler]
+    assert convert(capsys, devdata.yunet(), *words, "--calibration", *paths)[0] == 0
     bundle = load_face_bundle(out)
     assert bundle.input.shape == (1, 128, 160, 3)
     assert bundle.card["calibration"]["from"] == ["multi_face.jpg", "grace_hopper.bmp", "single_face.mp4"]
@@ -171,7 +175,9 @@ def test_calibrated_on_real_pictures_at_another_size(tmp_path: Path, capsys: pyt
     float_figures, int8_figures = bundle.card["agreement"]
     assert float_figures["found"] == float_figures["faces"] >= 40
     assert int8_figures["found"] >= 0.95 * int8_figures["faces"]
-    assert json.loads((out / "card.json").read_text()) == bundle.card
+    assert bundle.card["edgetpu"]["compiled"]["compiler"] == "16.0.384591198"
+    network = face_network(out, ClassifierSettings())
+    assert network.compiled == (out / "yunet.int8_edgetpu.tflite").read_bytes() and len(network.golden) == 2
 
 
 def test_a_folder_gives_its_pictures_and_says_what_it_passes_over(
