@@ -1,7 +1,6 @@
 """What a process must know about itself to live for a year: signals, memory, figures of its last minute."""
 
 import os
-import resource
 import signal
 from collections import deque
 from pathlib import Path
@@ -19,9 +18,15 @@ def rss_mb(statm: Path = Path("/proc/self/statm")) -> float:
         return 0.0
 
 
-def peak_rss_mb() -> float:
-    """The most memory this process has had resident, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def peak_rss_mb(status: Path = Path("/proc/self/status")) -> float:
+    """The most memory this program has had resident, in MiB; 0.0 where /proc does not tell.
+
+    Not ru_maxrss: that begins with what the parent had when it forked.
+    """
+    try:
+        return int(status.read_text().partition("VmHWM:")[2].split()[0]) / 1024
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 class Signals:

@@ -4,6 +4,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from edge.health import Health
 from edge.heat import SLOWEST, Board, HeatGovernor, rate_share
 from edge.life import Every, Meter, Signals, peak_rss_mb, quantile, rss_mb
 from edge.notify import Notifier
+from tests.devdata import ROOT
 
 
 @pytest.fixture
@@ -118,8 +121,12 @@ def test_resident_memory_is_read(tmp_path: Path) -> None:
     ballast = b"x" * 100_000_000
     assert rss_mb() > 100
     assert peak_rss_mb() >= rss_mb() - 1
+    asked = "from edge.life import peak_rss_mb; print(peak_rss_mb())"
+    child = subprocess.run([sys.executable, "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert 5 < float(child.stdout) < 60, "its own, not what its parent had when it forked"
     del ballast
     assert rss_mb(tmp_path / "missing") == 0.0
+    assert peak_rss_mb(tmp_path / "missing") == 0.0
 
 
 def test_signals_set_flags_and_are_put_back() -> None:
