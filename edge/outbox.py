@@ -67,6 +67,12 @@ class Outbox:
             return len(self._waiting) + len(self._sent)
 
     @property
+    def stored(self) -> int:
+        """How many of them are on disk."""
+        with self._lock:
+            return sum(number <= self._stored_to for entries in (self._sent, self._waiting) for number in entries)
+
+    @property
     def durable(self) -> bool:
         """Whether events go to disk now."""
         return self._durable

@@ -171,12 +171,11 @@ class MqttSink:
         """Send what waits, say ``offline``; what the broker did not take stays on disk for the next start."""
         self._link.close(CLOSE_S)
         self._outbox.close()
-        if self.outbox and self._outbox.problem:
-            log.error(
-                "%d events are lost, because they could not be kept either: %s", self.outbox, self._outbox.problem
-            )
-        elif self.outbox:
-            log.warning("%d events wait for the next start in %s", self.outbox, self._outbox.path)
+        kept = self._outbox.stored
+        if kept:
+            log.warning("%d events wait for the next start in %s", kept, self._outbox.path)
+        if lost := self.outbox - kept:
+            log.error("%d events are lost, neither delivered nor stored: %s", lost, self._outbox.problem)
 
     def _mirror(self) -> None:
         self._mirrored = current = self._switches.current

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jsonschema
 import numpy as np
 import pytest
 
+from edge.cameras.video_file import VideoFile
 from edge.payloads import load_schema
 from tests.broker import Mosquitto, Subscriber, password_option, subscriber, wait_for
 from tests.devdata import ROOT
+from tests.edge.cameras.mjpeg_server import MjpegServer, Mode
 from tests.system.conftest import Edge
 
 CLIP = ROOT / "edge" / "demo" / "astronaut.mp4"
@@ -193,6 +196,101 @@ def test_events_of_an_outage_are_delivered_by_the_next_start(edge: Edge, tiny: P
         assert events(client)[:4] == [("start", 1), ("end", 1), ("start", 2), ("end", 2)]
 
 
+def comings_and_goings(folder: Path, times: int) -> Path:
+    """Pictures in which the clip's face is there for four of every eight."""
+    folder.mkdir()
+    source = VideoFile(CLIP, fast=True)
+    with_face = [frame.image for frame in iter(source.read, None)][50:54]
+    source.close()
+    for number in range(8 * times):
+        picture = with_face[number % 8] if number % 8 < 4 else np.full_like(with_face[0], 128)
+        cv2.imwrite(str(folder / f"{number:04}.png"), picture)
+    return folder
+
+
+def lively(edge: Edge, fps: int) -> Path:
+    """A configuration in which every coming and going is believed at once and a broker tried again at once."""
+    return edge.config(
+        f"[camera]\nfps = {fps}\n[tracking]\nmin_hits = 1\nmax_age_s = 0.1\n"
+        "[mqtt]\nreconnect_min_s = 0.05\nreconnect_max_s = 0.2\n"
+    )
+
+
+def test_a_broker_killed_ten_times_while_running_loses_and_reorders_nothing(
+    edge: Edge, tiny: Path, tmp_path: Path
+) -> None:
+    pictures = comings_and_goings(tmp_path / "pictures", 40)
+    with Mosquitto(tmp_path) as broker, subscriber(broker.port, qos=0) as client:
+        child = edge.start(
+            *("run", "--config", lively(edge, fps=16), "--source", pictures, "--bundle", tiny, "--broker", broker.url)
+        )
+        for number in range(1, 11):
+            wait_for(lambda: len(client.on("/event")) >= 4 * number, f"events before kill {number}")  # noqa: B023
+            broker.kill()
+            time.sleep(0.5)  # the outage, in which events happen
+            broker.start()
+        finished = edge.finish(child)
+        assert finished.code == 0, finished.err
+        client.wait_text("test/availability", "offline")
+        assert finished.err.count("connected to ") == 11, finished.err
+        first = {message.json["id"]: message.json for message in client.on("/event")}  # at least once: repeats go by id
+        received = list(first.values())
+        assert [event["seq"] for event in received] == list(range(len(received)))
+        faces = [(event["event_type"], event["track_id"]) for event in received if event["event_type"] != "change"]
+        assert len(faces) >= 2 * 30  # a busy machine may miss a short absence
+        assert faces == [(kind, face) for face in range(1, len(faces) // 2 + 1) for kind in ("start", "end")]
+
+
+def test_a_kill_in_mid_outage_loses_nothing(edge: Edge, tiny: Path, tmp_path: Path) -> None:
+    pictures = comings_and_goings(tmp_path / "pictures", 30)
+    broker = Mosquitto(tmp_path)
+    arguments = ("run", "--config", lively(edge, fps=16), "--bundle", tiny, "--broker", broker.url)
+    child = edge.start(*arguments, "--source", pictures)
+    outbox = tmp_path / "state" / "outbox.sqlite-wal"
+    wait_for(lambda: outbox.exists() and outbox.stat().st_size > 100_000, "events on the disk")
+    child.kill()
+    edge.finish(child)
+    with broker, subscriber(broker.port) as client:
+        assert edge(*arguments, "--source", pictures, "--fast").code == 0
+        client.wait_text("test/availability", "offline")
+        received = [message.json for message in client.on("/event")]
+    anew = [number for number, event in enumerate(received) if event["seq"] == 0]
+    assert len(anew) == 2, "the events of both runs"
+    for run in (received[: anew[1]], received[anew[1] :]):
+        assert len(run) > 8
+        assert [event["seq"] for event in run] == list(range(len(run)))
+    assert len({event["id"] for event in received}) == len(received)
+
+
+@pytest.mark.parametrize(
+    ("fault", "condition", "word"), [("stall", "stalled", "no frame"), ("close", "lost", ""), ("frozen", "stalled", "")]
+)
+def test_a_camera_that_fails_is_published_and_taken_back(
+    edge: Edge, tiny: Path, tmp_path: Path, fault: Mode, condition: str, word: str
+) -> None:
+    with Mosquitto(tmp_path) as broker, subscriber(broker.port) as client, MjpegServer() as camera:
+        child = edge.start(
+            *("run", "--config", edge.config(), "--bundle", tiny, "--source", camera.url, "--broker", broker.url),
+            http_proxy="",  # FFmpeg would go through it
+        )
+
+        def is_now(wanted: str) -> bool:
+            told = client.on("test/status")
+            return bool(told) and told[-1].json["camera"] == wanted
+
+        wait_for(lambda: camera.open_connections and is_now("ok"), "the camera")
+        camera.mode = fault
+        wait_for(lambda: is_now(condition), condition)
+        status = client.on("test/status")[-1].json
+        assert status["health"] == "fault"
+        assert any(reason.startswith("camera: ") and word in reason for reason in status["reasons"])
+        camera.mode = "ok"
+        wait_for(lambda: is_now("ok"), "the camera again")
+        child.send_signal(signal.SIGTERM)
+        assert edge.finish(child).code == 0
+        check_payloads(client)
+
+
 def test_a_wrong_password_is_said_and_stops_nothing(edge: Edge, tiny: Path, tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_text("wrong\n")
@@ -343,8 +441,6 @@ def test_five_hundred_mutated_commands(edge: Edge, tiny: Path, tmp_path: Path) -
     with Mosquitto(tmp_path) as broker, subscriber(broker.port) as client:
         pictures = tmp_path / "pictures"
         pictures.mkdir()
-        import cv2
-
         for index in range(400):
             cv2.imwrite(str(pictures / f"{index:03}.png"), np.full((60, 80, 3), index % 200, np.uint8))
         config = edge.config("[camera]\nfps = 5\n")

@@ -178,6 +178,7 @@ def test_a_folder_that_can_not_be_written_leaves_memory(tmp_path: Path) -> None:
     assert "memory only" in box.problem
     add(box, "s1", "e1")
     box.hold()
+    assert box.stored == 0
     assert drain(box) == ["s1", "e1"]
     box.close()
 
@@ -192,9 +193,11 @@ def test_a_full_disk_is_said_and_taken_back_when_it_has_room(tmp_path: Path) -> 
     add(box, *(f"s{n:05d}" for n in range(500)))
     assert box.problem is not None
     assert "full" in box.problem
+    assert 0 < box.stored < len(box)
     disk.execute("PRAGMA max_page_count = 1000000")
     add(box, "e")
     assert box.problem is None
+    assert box.stored == len(box)
     expected = [f"s{n:05d}" for n in range(500)] + ["e"]
     assert drain(after_kill(path, 10000)) == expected
     assert drain(box) == expected
