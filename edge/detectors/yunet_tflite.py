@@ -51,7 +51,8 @@ class YunetTfliteDetector:
         rows = np.concatenate([self._rows(level, outputs) for level in self._levels])
         kept = cv2.dnn.NMSBoxes(rows[:, :4].tolist(), rows[:, 14].tolist(), self._score_threshold, NMS_IOU, top_k=TOP_K)
         scale = np.array([scale_x, scale_y] * 7)
-        faces = [face_of_row((row[:14] * scale).tolist(), float(row[14])) for row in rows[np.asarray(kept, np.int64)]]
+        best = [_with_ties(rows, index) for index in np.asarray(kept, np.int64)]
+        faces = [face_of_row((row[:14] * scale).tolist(), float(row[14])) for row in best]
         return sorted(faces, key=lambda face: -face.confidence)
 
     def close(self) -> None:
@@ -89,6 +90,18 @@ def fit(image: NDArray[np.uint8], width: int, height: int) -> tuple[NDArray[np.u
         image if whole else cv2.resize(image, (small_columns, small_rows), interpolation=cv2.INTER_AREA)
     )
     return picture, columns / small_columns, rows / small_rows
+
+
+def _with_ties(rows: NDArray[np.float64], index: int) -> NDArray[np.float64]:
+    """The mean of row ``index`` and those that overlap it and have the very same score: in int8 neighbouring cells tie
+    (in float they do not), and which comes first means nothing, while their landmarks differ by some percent."""
+    row = rows[index]
+    tied = rows[rows[:, 14] == row[14]]
+    start = np.maximum(tied[:, :2], row[:2])
+    end = np.minimum(tied[:, :2] + tied[:, 2:4], row[:2] + row[2:4])
+    common = np.maximum(end - start, 0.0).prod(axis=1)
+    union = tied[:, 2:4].prod(axis=1) + row[2:4].prod() - common
+    return np.asarray(tied[common >= NMS_IOU * union].mean(axis=0))
 
 
 def to_tensor(picture: NDArray[np.uint8], table: NDArray[Any]) -> NDArray[np.generic]:

@@ -17,14 +17,14 @@ import pytest
 from numpy.typing import NDArray
 
 from convert.__main__ import main
-from convert.detector_agreement import DetectorAgreement, compare, points
+from convert.detector_agreement import DetectorAgreement, compare, landmark_distance, match, points
 from convert.detector_graph import OUTPUTS, read_onnx, rebuild
 from edge.bundle import file_sha256, load_bundle
 from edge.detectors.face_bundle import face_network, load_face_bundle, load_face_golden
 from edge.detectors.yunet import YUNET_SHA256, face_of_row
 from edge.detectors.yunet_tflite import YunetTfliteDetector, fit
 from edge.errors import BundleError
-from edge.records import Face
+from edge.records import Box, Face, Landmarks
 from edge.runtimes.backends import emotion_network, open_networks
 from edge.runtimes.golden import check_golden
 from edge.runtimes.ladder import Rung
@@ -162,8 +162,10 @@ def test_int8_finds_the_same_faces_in_nearly_the_same_places(made: Path, seen: l
     assert figures.iou_min >= 0.8
     assert figures.landmarks_95 <= 0.03 and figures.landmarks_median <= 0.015
     assert figures.score_max < 0.05
-    for each, faces in zip(seen, found, strict=True):
-        assert each.name not in PICTURES or len(faces) == len(each.faces)
+    pictures = [(each.faces, faces) for each, faces in zip(seen, found, strict=True) if each.name in PICTURES]
+    pairs = [pair for ours, theirs in pictures for pair in match(ours, theirs)]
+    assert len(pairs) == sum(len(ours) for ours, _ in pictures) == sum(len(theirs) for _, theirs in pictures) == 10
+    assert max(landmark_distance(*pair) for pair in pairs) <= 0.03
 
 
 def test_int8_landmarks_are_within_three_percent_of_what_the_same_cell_says_in_float(
@@ -232,6 +234,33 @@ def test_golden_pictures_are_answered_right_and_a_constant_is_not(made: Path) ->
     assert "steps off" in str(check_golden(Stuck(bundle.read("int8")), load_face_golden(bundle, "edgetpu")))
     faces = YunetTfliteDetector(model(made, "int8")).detect(fit(pictures_of("obama.jpg")[0], WIDTH, HEIGHT)[0])
     assert len(faces) == 1
+
+
+ON_THE_DEVICES_RUNTIME = """
+import sys, numpy as np
+from pathlib import Path
+from edge.detectors.face_bundle import face_network
+from edge.detectors.yunet_tflite import YunetTfliteDetector
+from edge.settings import ClassifierSettings
+model = face_network(Path(sys.argv[1]), ClassifierSettings(backend="cpu")).cpu
+detector, pictures = YunetTfliteDetector(model), np.load(sys.argv[2])
+print([model.backend, *(detector.detect(pictures[key]) for key in pictures.files)])
+"""
+
+
+@pytest.mark.skipif(not EDGE_PYTHON.is_file(), reason="the device's environment is not made")
+def test_the_devices_runtime_finds_the_same_faces_too(made: Path, seen: list[Seen], tmp_path: Path) -> None:
+    some = seen[::4]
+    np.savez(tmp_path / "pictures.npz", *(each.picture for each in some))
+    done = subprocess.run(
+        [EDGE_PYTHON, "-c", ON_THE_DEVICES_RUNTIME, made, tmp_path / "pictures.npz"],
+        cwd=ROOT, capture_output=True, text=True, timeout=250, check=True,
+    )  # fmt: skip
+    names = {"Face": Face, "Box": Box, "Landmarks": Landmarks}
+    backend, *found = eval(done.stdout, names)  # the records' own repr, from our own child
+    assert backend.startswith("cpu:")
+    figures = agreement(some, found)
+    assert figures.found >= 10 and figures.iou_min >= 0.8 and figures.landmarks_95 <= 0.03
 
 
 @pytest.mark.skipif(not EDGE_PYTHON.is_file(), reason="the device's environment is not made")

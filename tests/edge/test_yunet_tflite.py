@@ -153,6 +153,17 @@ def test_overlapping_faces_are_one_and_the_best_comes_first() -> None:
     assert len(YunetTfliteDetector(model, 0.6).detect(frame(256, 320))) == 3
 
 
+def test_cells_that_tie_on_one_face_are_averaged_and_two_faces_stay_two() -> None:
+    model = Maps(scale=0.02)
+    model.face(8, 12, 10, (100, 80, 40, 48), POINTS, 0.9)
+    model.face(8, 13, 10, (104, 80, 40, 48), [value + 4 * (index % 2 == 0) for index, value in enumerate(POINTS)], 0.9)
+    model.face(8, 30, 20, (240, 160, 30, 36), POINTS, 0.9)
+    first, second = sorted(YunetTfliteDetector(model).detect(frame(256, 320)), key=lambda face: face.box.left)
+    assert first.box.centre == pytest.approx((102, 80), abs=0.2) and first.landmarks is not None
+    assert np.array(first.landmarks.nose) == pytest.approx([103, 80], abs=0.2)
+    assert second.box.centre == pytest.approx((240, 160), abs=0.2)
+
+
 def test_no_face_and_values_that_are_none() -> None:
     model = Maps()
     detector = YunetTfliteDetector(model)
