@@ -189,8 +189,13 @@ def run(args: argparse.Namespace) -> int:
     return run_fit(args, recipe_from(args), [])
 
 
-def run_fit(args: argparse.Namespace, recipe: Recipe, teachers: list[keras.Model]) -> int:
-    """Shared by fit and distil: data, training with progress, a summary; Ctrl-C says how to go on."""
+def run_fit(
+    args: argparse.Namespace, recipe: Recipe, teachers: list[keras.Model], note: dict[str, Any] | None = None
+) -> int:
+    """Shared by fit and distil: data, training with progress, a summary; Ctrl-C says how to go on.
+
+    note: more for recipe.json.
+    """
     if recipe.teacher_share and not teachers:
         raise UsageError("this recipe distils: use python -m train distil --teacher RUN")
     data = dataset_from(args, recipe.size)
@@ -205,9 +210,17 @@ def run_fit(args: argparse.Namespace, recipe: Recipe, teachers: list[keras.Model
             flush=True,
         )
 
-    note = {"data": {"file": args.data.name, "ferplus": args.ferplus.name if args.ferplus else None}}
+    sources = {"file": args.data.name, "ferplus": args.ferplus.name if args.ferplus else None}
     try:
-        result = fit(recipe, data, args.run, teachers=teachers, on_epoch=report, quiet=quiet, note=note)
+        result = fit(
+            recipe,
+            data,
+            args.run,
+            teachers=teachers,
+            on_epoch=report,
+            quiet=quiet,
+            note={"data": sources, **(note or {})},
+        )
     except KeyboardInterrupt:
         print(f"stopped; every finished epoch is saved in {args.run}: the same command resumes", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -233,7 +233,20 @@ def test_distilling_teaches_more_than_the_labels(tmp_path: Path, finished: Path)
     assert result["val_accuracy"] > 0.6
     for a, b in zip(before, teacher.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert not any("teacher" in name for name in json.loads((tmp_path / "student" / "recipe.json").read_text()))
+
+
+def test_a_distilled_run_names_its_teachers(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    data = write_folder(tmp_path / "data", dataset())
+    arguments = ["train", "distil", "--teacher", str(finished), "--data", str(data), "--run", str(tmp_path / "run")]
+    settings = {**RECIPE, "epochs": 1}
+    arguments += [f"--set={key}={json.dumps(value)}" for key, value in settings.items() if key != "augment"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert main() == 0, capfd.readouterr().err
+    (teacher,) = json.loads((tmp_path / "run" / "recipe.json").read_text())["teachers"]
+    assert (teacher["run"], teacher["network"]) == ("whole", "three-conv")
+    assert teacher["validation_accuracy"] > 0.6
 
 
 def test_a_teacher_of_other_classes_is_refused(finished: Path) -> None:
