@@ -43,6 +43,12 @@ class Box:
     def area(self) -> float:
         return self.width * self.height
 
+    def common_area(self, other: "Box") -> float:
+        """Square pixels that both cover."""
+        width = min(self.left + self.width, other.left + other.width) - max(self.left, other.left)
+        height = min(self.top + self.height, other.top + other.height) - max(self.top, other.top)
+        return max(0.0, width) * max(0.0, height)
+
 
 Point = tuple[float, float]
 

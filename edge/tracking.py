@@ -17,9 +17,7 @@ _VELOCITY_GAIN = 0.5
 
 def iou(a: Box, b: Box) -> float:
     """Intersection over union of two boxes, 0..1; 0 where both are empty."""
-    width = min(a.left + a.width, b.left + b.width) - max(a.left, b.left)
-    height = min(a.top + a.height, b.top + b.height) - max(a.top, b.top)
-    common = max(0.0, width) * max(0.0, height)
+    common = a.common_area(b)
     union = a.area + b.area - common
     return common / union if union > 0 else 0.0
 

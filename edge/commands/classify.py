@@ -167,8 +167,10 @@ def text_of(row: dict[str, Any]) -> str:
     """A photo's lines for a person."""
     faces, others = row["faces"], row["not_judged"]
     count = "no face" if not faces else "1 face" if len(faces) == 1 else f"{len(faces)} faces"
-    reasons = ", ".join(other["reason"] for other in others)
-    lines = [f"{row['photo']}: {count}" + (f"; {len(others)} more not judged: {reasons}" if others else "")]
+    if others:
+        count += "; " if faces else " that can be judged; "
+        count += f"{len(others)} {'more ' if faces else ''}not judged: " + ", ".join(o["reason"] for o in others)
+    lines = [f"{row['photo']}: {count}"]
     for number, face in enumerate(faces, 1):
         best = sorted(face["probabilities"].items(), key=lambda item: -item[1])[:3]
         detail = ", ".join(f"{label} {probability:.0%}" for label, probability in best)
@@ -191,23 +193,16 @@ def write_copy(image: NDArray[np.uint8], found: list[Judged], settings: Judgemen
     """Draw boxes and labels on a copy, written beside ``target`` and renamed. Raises SourceError."""
     import cv2
 
-    picture = image.copy()
-    unit = max(picture.shape[:2]) / 1000
+    from edge.annotate import Mark, annotate
+
+    marks = []
     for judged in found:
-        box = judged.face.box
         if judged.scores is None:
-            text, colour = str(judged.why_not), (160, 160, 160)
+            marks.append(Mark(judged.face.box, f"not judged: {judged.why_not}", judged=False))
         else:
             emotion, confidence = emotion_of(judged.scores, settings.confidence_threshold)
-            text, colour = f"{emotion} {confidence:.0%}", (60, 200, 60)
-        corner = (round(box.left), round(box.top))
-        opposite = (round(box.left + box.width), round(box.top + box.height))
-        cv2.rectangle(picture, corner, opposite, colour, max(1, round(2 * unit)))
-        scale, thickness = max(0.4, 0.9 * unit), max(1, round(2 * unit))
-        (width, height), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-        left, bottom = max(0, corner[0]), max(height + base, corner[1])
-        cv2.rectangle(picture, (left, bottom - height - base), (left + width, bottom), colour, -1)
-        cv2.putText(picture, text, (left, bottom - base // 2), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), thickness)
+            marks.append(Mark(judged.face.box, f"{emotion} {confidence:.0%}", judged=True))
+    picture = annotate(image, marks)
     done, data = cv2.imencode(target.suffix, picture)
     try:
         if not done:
