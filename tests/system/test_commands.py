@@ -1,8 +1,13 @@
 """classify, demo, doctor, bench and fetch as a user runs them."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +18,7 @@ import pytest
 from edge.bundle import load_bundle
 from edge.cameras.image_file import read_image
 from edge.classifiers.emotion import BundleClassifier
-from edge.commands.classify import classify_photos, for_photos, judge_photo
+from edge.commands.classify import classify_photos, for_photos, judge_photo, text_of
 from edge.detectors.haar import HaarDetector
 from edge.detectors.yunet import YunetDetector
 from edge.fetch import yunet_is_whole
@@ -44,6 +49,19 @@ def test_two_faces_and_none(edge: Edge, bundle: Path, tmp_path: Path) -> None:
         # A box was drawn where there is a face, and nothing but JPEG noise where there is none.
         changed = (np.abs(copy.astype(int) - original.astype(int)).max(axis=2) > 90).sum()
         assert (changed > 500) == (photo == people)
+
+
+def test_a_photo_is_summed_up_in_words() -> None:
+    face = {"emotion": "happy", "probabilities": {"happy": 0.9, "sad": 0.1}, "box": [1, 2, 3, 4]}
+    other = {"reason": "turned", "box": [1, 2, 3, 4]}
+
+    def told(faces: int, others: int) -> str:
+        return text_of({"photo": "p", "faces": [face] * faces, "not_judged": [other] * others}).splitlines()[0]
+
+    assert told(0, 0) == "p: no face"
+    assert told(1, 0) == "p: 1 face"
+    assert told(2, 1) == "p: 2 faces; 1 more not judged: turned"
+    assert told(0, 2) == "p: no face that can be judged; 2 not judged: turned, turned"
 
 
 def test_json_has_probabilities_and_boxes(edge: Edge, bundle: Path) -> None:
@@ -150,6 +168,45 @@ def test_the_demo_shows_what_a_subscriber_receives(edge: Edge, bundle: Path, bro
     if not yunet_is_whole() and broker == "mosquitto":
         assert "YuNet could not be fetched, so Haar finds the faces" in finished.err
         assert "detector    haar" in finished.out
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def test_the_demo_fetches_yunet_once_and_then_uses_it(edge: Edge, bundle: Path, tmp_path: Path) -> None:
+    """A copy of the program whose download address is a server on this machine; two runs, the second without it."""
+    program = tmp_path / "program"
+    shutil.copytree(ROOT / "edge", program / "edge", ignore=shutil.ignore_patterns("__pycache__"))
+    (program / "models").mkdir()
+    (program / "models" / "emotion").symlink_to(bundle)
+    fetch = program / "edge" / "fetch.py"
+    handler = partial(QuietHandler, directory=str(devdata.yunet().parent))
+    code = "import edge.__main__ as m; m.set_up_logging(); from edge.commands.demo import demo; exit(demo(fast=True))"
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        moved = re.sub(r'"https://.*/([^/]*)"', rf'"http://127.0.0.1:{server.server_port}/\1"', fetch.read_text())
+        fetch.write_text(moved)
+        without_proxy = edge.environ | {"http_proxy": "", "PYTHONPATH": str(program)}
+        for run in range(2):
+            done = subprocess.run(
+                [sys.executable, "-c", code],
+                cwd=program,
+                env=without_proxy,
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert done.returncode == 0, done.stderr
+            assert ("fetching the face detector YuNet" in done.stderr) == (run == 0)
+            assert "detector yunet" in done.stderr
+            assert "detector    yunet" in done.stdout
+            status = [line for line in done.stdout.splitlines() if line.startswith("emotion/demo/status ")][-1]
+            told = json.loads(status.split(" ", 1)[1])
+            assert (told["health"], told["reasons"], told["detector"]) == ("ok", [], "yunet")
+            server.shutdown()
 
 
 def test_bench_times_every_stage(edge: Edge, bundle: Path) -> None:
