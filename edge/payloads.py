@@ -103,6 +103,7 @@ def stats_payload(stats: Stats) -> Payload:
         "reconnects": stats.reconnects,
         "outbox": stats.outbox,
         "events_discarded": stats.events_discarded,
+        "changes_withheld": stats.changes_withheld,
         "temperature_c": _figure(stats.temperature_c, 1),
         "throttled": stats.throttled,
     }

@@ -178,6 +178,8 @@ class Stats:
     """Events waiting for the broker."""
     events_discarded: int = 0
     """Events given up because the outbox was full."""
+    changes_withheld: int = 0
+    """``change`` events withheld since the start, because a face had too many in a minute."""
     temperature_c: float | None = None
     throttled: bool | None = None
 

@@ -99,6 +99,7 @@ class Reporter:
             reconnects=parts.delivery.reconnects,
             outbox=parts.delivery.outbox,
             events_discarded=parts.delivery.events_discarded,
+            changes_withheld=parts.pipeline.changes_dropped,
             temperature_c=parts.board.temperature_c(),
             throttled=parts.board.throttled(),
         )

@@ -92,7 +92,7 @@ class World:
 
     def __init__(self, tmp_path: Path, script: Script, **settings: object) -> None:
         self.now_s = 1000.0
-        self.settings = replace(Settings(), judgement=EVERYTHING_IS_JUDGED, **settings)  # type: ignore[arg-type]
+        self.settings = replace(Settings(), **{"judgement": EVERYTHING_IS_JUDGED, **settings})  # type: ignore[arg-type]
         self.switches = SwitchBoard(tmp_path, self.settings.judgement.confidence_threshold)
         self.sink = SwitchingSink(self.switches)
         self.camera = ScriptedCamera(script, self)
@@ -324,6 +324,18 @@ def test_one_log_line_a_minute_and_stats(tmp_path: Path, caplog: pytest.LogCaptu
     assert stats.fps == pytest.approx(2, abs=0.1)
     assert stats.rss_mb > 10
     assert stats.latency_p95_ms == 0
+
+
+def test_changes_withheld_by_the_limit_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    judgement = replace(EVERYTHING_IS_JUDGED, smoothing_s=0, dwell_s=0, max_changes_per_minute=2)
+    world = World(tmp_path, [0.5] * 130, judgement=judgement)
+    world.pipeline._classifier = ScriptedClassifier(("happy", "sad"), ["happy", "sad"] * 65)
+    assert world.serve() == 0
+    assert world.pipeline.changes_dropped > 20
+    assert [event.event_type for event in world.sink.events].count(EventType.CHANGE) <= 4
+    assert any("changes withheld by the limit" in record.getMessage() for record in caplog.records)
+    assert world.sink.all_stats[0].changes_withheld > 20
 
 
 def test_too_much_memory_ends_it_to_be_started_afresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -57,6 +57,7 @@ stats = st.builds(
     counts,
     counts,
     counts,
+    counts,
     st.none() | st.floats(-50, 150),
     st.none() | st.booleans(),
 )
