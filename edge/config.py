@@ -177,11 +177,6 @@ def check(settings: Settings, origin: str) -> None:
             f"expected mqtt.topic_prefix of letters, digits, _ and -, with / between levels, in {origin}, "
             f"got {_shown(settings.mqtt.topic_prefix)}; rename it"
         )
-    if "@" in settings.mqtt.broker:  # not echoed: it may hold a password
-        raise ConfigError(
-            f"expected mqtt.broker as mqtt://host:port in {origin}, got one with a user name in it; "
-            "use mqtt.username and mqtt.password_file"
-        )
     if settings.mqtt.broker:
         parse_broker(settings.mqtt.broker)
     if bool(settings.mqtt.certificate_file) != bool(settings.mqtt.key_file):

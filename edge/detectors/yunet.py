@@ -63,14 +63,14 @@ def _verified(model: Path, sha256: str) -> bytes:
         content = model.read_bytes()
     except OSError as error:
         raise BundleError(
-            f"expected YuNet's model file at {model}, could not read it ({error.strerror}); fetch "
-            'face_detection_yunet_2023mar.onnx from opencv_zoo, or set detector.kind = "haar", which needs no file'
+            f"expected YuNet's model file at {model}, could not read it ({error.strerror}); run "
+            'python -m edge fetch, or set detector.kind = "haar", which needs no file'
         ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise BundleError(
             f"expected YuNet's model file {model} with sha256 {sha256[:12]}..., got {found[:12]}... "
-            f"({len(content)} bytes); delete it and fetch it again"
+            f"({len(content)} bytes); run python -m edge fetch"
         )
     return content
 

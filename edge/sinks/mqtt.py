@@ -2,14 +2,13 @@
 
 import logging
 import queue
-import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from edge.errors import CommandError, ConfigError
+from edge.errors import CommandError
 from edge.outbox import FILE_NAME, Outbox
 from edge.payloads import (
     OFFLINE,
@@ -54,7 +53,7 @@ class MqttSink:
         ``switches.current``. Raises ConfigError for settings that could never work."""
         address = parse_broker(settings.broker)
         load_credentials(settings, address)
-        base = f"{_checked_prefix(settings.topic_prefix)}/{_checked_id(identity.device_id)}"
+        base = f"{settings.topic_prefix}/{identity.device_id}"
         self._identity = identity
         self._switches = switches
         self._clock = clock
@@ -203,18 +202,3 @@ class MqttSink:
     def _raise_crash(self) -> None:
         if self._link.crash is not None:
             raise self._link.crash
-
-
-def _checked_id(device_id: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9_-]+", device_id):
-        raise ConfigError(f"device.id: letters, digits, _ and - were expected, {device_id!r} came; set device.id")
-    return device_id
-
-
-def _checked_prefix(prefix: str) -> str:
-    levels = prefix.split("/")
-    if prefix.startswith("$") or not all(re.fullmatch(r"[^+#\0/\s]+", level) for level in levels):
-        raise ConfigError(
-            f"mqtt.topic_prefix: a topic without wildcards, blanks or empty levels was expected, {prefix!r} came"
-        )
-    return prefix

@@ -46,19 +46,18 @@ class Credentials:
 
 def parse_broker(url: str) -> BrokerAddress:
     """``mqtt://host[:port]`` or ``mqtts://host[:port]``; ports 1883 and 8883 unless named. Raises ConfigError."""
-    expected = "mqtt.broker: mqtt://host:port or mqtts://host:port was expected"
+    expected = "expected mqtt.broker as mqtt://host:port or mqtts://host:port"
+    if "@" in url:  # not repeated: it may hold a password, which must not stand in a log
+        raise ConfigError(f"{expected}, got one with a user name in it; use mqtt.username and mqtt.password_file")
+    mend = "name the broker's machine, and its port where that is not 1883 or 8883"
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise ConfigError(f"{expected}, {url!r} came ({error})") from None
-    if parts.username is not None or parts.password is not None:
-        # The text is not repeated: it would put the password into a log.
-        raise ConfigError(f"{expected}, one with a user came; use mqtt.username and mqtt.password_file")
-    if parts.scheme not in PORTS or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ConfigError(f"{expected}, {url!r} came")
-    if port == 0 or any(c.isspace() for c in url):
-        raise ConfigError(f"{expected}, {url!r} came")
+        raise ConfigError(f"{expected}, got {url!r} ({error}); {mend}") from None
+    more = parts.path not in ("", "/") or parts.query or parts.fragment or any(c.isspace() for c in url)
+    if parts.scheme not in PORTS or not parts.hostname or port == 0 or more:
+        raise ConfigError(f"{expected}, got {url!r}; {mend}")
     return BrokerAddress(parts.hostname, port or PORTS[parts.scheme], parts.scheme == "mqtts")
 
 
@@ -66,10 +65,10 @@ def load_credentials(settings: MqttSettings, address: BrokerAddress) -> Credenti
     """Username, password and TLS context as configured. Raises ConfigError naming the key that can't be used."""
     password = _password(settings.password_file)
     if password is not None and not settings.username:
-        raise ConfigError("mqtt.username was expected beside a password, it is empty; name the broker's user")
+        raise ConfigError("expected mqtt.username beside a password, it is empty; name the broker's user")
     if password is not None and not (address.tls or address.is_loopback or settings.allow_plaintext_password):
         raise ConfigError(
-            f"TLS was expected for a password to {address.host}, mqtt.broker is {address}; "
+            f"expected TLS for a password to {address.host}, mqtt.broker is {address}; "
             "use mqtts://, or set mqtt.allow_plaintext_password = true"
         )
     if not address.tls:
@@ -88,9 +87,9 @@ def _password(configured: Path | None) -> str | None:
     try:
         password = path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{key}: a readable file was expected, {path} is not ({_reason(error)})") from None
+        raise ConfigError(f"expected {key} to be a readable file, {path} is not ({_reason(error)}); mend it") from None
     if not password:
-        raise ConfigError(f"{key}: a password was expected, {path} is empty")
+        raise ConfigError(f"expected a password in {key}, {path} is empty; write it there")
     return password
 
 
@@ -98,18 +97,17 @@ def _refuse_tls_files(settings: MqttSettings) -> None:
     for key in ("ca_file", "certificate_file", "key_file"):
         if getattr(settings, key) is not None:
             raise ConfigError(
-                f"mqtt.{key} needs TLS, mqtt.broker is {settings.broker}; use mqtts://, or take the key out"
+                f"expected TLS beside mqtt.{key}, mqtt.broker is {settings.broker}; use mqtts://, or take the key out"
             )
 
 
 def _tls(settings: MqttSettings) -> ssl.SSLContext:
-    if (settings.certificate_file is None) != (settings.key_file is None):
-        raise ConfigError("mqtt.certificate_file and mqtt.key_file were expected together, one is missing")
     try:
         context = ssl.create_default_context(cafile=settings.ca_file)
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ConfigError(
-            f"mqtt.ca_file: PEM certificates were expected, {settings.ca_file} has none ({_reason(error)})"
+            f"expected PEM certificates in mqtt.ca_file, {settings.ca_file} has none ({_reason(error)}); "
+            "copy the broker's authority there"
         ) from None
     # Python 3.13 began to refuse authorities without a key usage, which most home-made ones are; 3.11 takes them.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -119,8 +117,8 @@ def _tls(settings: MqttSettings) -> ssl.SSLContext:
             context.load_cert_chain(settings.certificate_file, settings.key_file, password="")
         except (OSError, ValueError) as error:
             raise ConfigError(
-                f"mqtt.certificate_file and mqtt.key_file: a PEM certificate and its unencrypted key were expected, "
-                f"{settings.certificate_file} and {settings.key_file} are not ({_reason(error)})"
+                "expected a PEM certificate and its unencrypted key in mqtt.certificate_file and mqtt.key_file, "
+                f"{settings.certificate_file} and {settings.key_file} are not ({_reason(error)}); copy the pair again"
             ) from None
     return context
 

@@ -140,11 +140,11 @@ def test_shrink_never_enlarges_and_returns_the_way_back() -> None:
 
 
 def test_a_missing_or_wrong_model_file_is_refused_before_it_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"expected YuNet's model file at .*absent.onnx.*haar"):
+    with pytest.raises(BundleError, match=r"expected YuNet's model file at .*absent.onnx.*python -m edge fetch.*haar"):
         YunetDetector(tmp_path / "absent.onnx")
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"not a network")
-    with pytest.raises(BundleError, match=rf"sha256 {YUNET_SHA256[:12]}.*13 bytes.*fetch it again"):
+    with pytest.raises(BundleError, match=rf"sha256 {YUNET_SHA256[:12]}.*13 bytes.*python -m edge fetch"):
         YunetDetector(damaged)
 
 
