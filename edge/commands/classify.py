@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 where every photo could be read, with or without faces; 1 where one could not."""
+    """Exit code 0 where every photo could be read (and its copy written), with or without faces; else 1."""
     from edge.app import open_models
     from edge.bundle import load_bundle
     from edge.cameras.image_file import read_image
@@ -80,23 +80,23 @@ def classify_photos(
     bundle: "Bundle",
     settings: JudgementSettings,
 ) -> int:
-    """Judge each photo, print, write copies. A photo that can't be read is named, the others are still done."""
+    """Judge each photo, print, write copies. A photo that can't be read, or a copy that can't be written, is
+    named in ``error``, and the others are still done."""
     rows: list[dict[str, Any]] = []
     for number, photo in enumerate(photos):
         row: dict[str, Any] = {"photo": str(photo)}
         try:
             image = read_image(photo)
-        except SourceError as error:
-            # The one place outside __main__: the other photos are still to be done.
-            row["error"] = str(error)
-            print(f"error: {error}", file=sys.stderr)
-        else:
             found = judge_photo(image, detector, classifier, bundle, settings)
             row |= photo_row(found, image, settings.confidence_threshold)
             if out is not None:
                 row["annotated"] = str(write_copy(image, found, settings, copy_path(out, photos, number)))
-            if not as_json:
-                print(text_of(row), flush=True)
+        except SourceError as error:
+            # Caught here, not in __main__: what was found is still to be told, and the other photos to be done.
+            row["error"] = str(error)
+            print(f"error: {error}", file=sys.stderr)
+        if "faces" in row and not as_json:
+            print(text_of(row), flush=True)
         rows.append(row)
     if as_json:
         model = {"name": bundle.name, "version": bundle.version}
