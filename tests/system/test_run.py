@@ -293,13 +293,13 @@ def test_a_camera_that_fails_is_published_and_taken_back(
 
 def test_a_wrong_password_is_said_and_stops_nothing(edge: Edge, tiny: Path, tmp_path: Path) -> None:
     secret = tmp_path / "password"
-    secret.write_text("wrong\n")
+    secret.write_text("hunter2\n")
     with Mosquitto(tmp_path, password_option(tmp_path, "camera", "right"), anonymous=False) as broker:
         config = edge.config(f"[mqtt]\nusername = 'camera'\npassword_file = '{secret}'\n")
         finished = edge("run", "--config", config, "--source", CLIP, "--bundle", tiny, "--broker", broker.url, "--fast")
     assert finished.code == 0
     assert "mqtt.username" in finished.err
-    assert "wrong" not in finished.err
+    assert "hunter2" not in finished.err
 
 
 def damaged(bundle: Path, target: Path, change: Callable[[dict[str, Any]], None]) -> Path:
