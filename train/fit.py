@@ -26,7 +26,7 @@ from train.networks.cost import count_macs, count_parameters
 from train.optimizer import make_optimizer
 from train.options import add_data_arguments, add_recipe_arguments, dataset_from, recipe_from
 from train.recipe import Recipe
-from train.runs import RUN_SCHEMA
+from train.runs import RUN_SCHEMA, load_run
 from train.targets import row_weights, soft_targets
 from train.unfreezing import stages, unfreeze
 
@@ -117,24 +117,19 @@ def _start_folder(folder: Path, recipe: Recipe, data: Dataset, network: keras.Mo
     """Write recipe.json, or check that the folder's own is the same."""
     path = folder / "recipe.json"
     mine = json.loads(json.dumps(recipe.as_dict()))
+    counts = {split: int((data.splits == split).sum()) for split in np.unique(data.splits).tolist()}
     if path.exists():
-        found = json.loads(path.read_text())
-        if found.get("schema") != RUN_SCHEMA:
-            raise RunError(
-                f"{path} is of schema {found.get('schema')!r}, this is {RUN_SCHEMA}; use another --run folder"
-            )
-        theirs = found["recipe"] | {"epochs": mine["epochs"]}
-        other = [key for key in mine if mine[key] != theirs.get(key)]
-        if found["recipe"]["epochs"] != mine["epochs"] and recipe.schedule == "cosine":
-            other.append("epochs")
-        if list(data.classes) != found["classes"]:
-            other.append("classes")
+        found = load_run(folder).recipe
+        # More epochs may be asked for, but not where they would bend a schedule that is under way.
+        free = {"epochs"} if recipe.schedule != "cosine" else set()
+        other = [key for key in mine if mine[key] != found["recipe"].get(key) and key not in free]
+        other += [] if list(data.classes) == found["classes"] else ["classes"]
+        other += [] if counts == found["rows"] else ["number of rows"]
         if other:
             raise RunError(
                 f"{folder} was begun with another {', '.join(other)}; resume with the same recipe or use another --run"
             )
         return
-    counts = {split: int((data.splits == split).sum()) for split in np.unique(data.splits).tolist()}
     record = {
         "schema": RUN_SCHEMA,
         "classes": list(data.classes),

@@ -185,8 +185,16 @@ def test_a_folder_of_another_recipe_or_version_is_refused(finished: Path, tmp_pa
     (old / "recipe.json").write_text('{"schema": "emotion-edge/run/0"}')
     with pytest.raises(RunError, match="emotion-edge/run/1"):
         fit(recipe(), dataset(), old)
-    with pytest.raises(RunError, match="emotion-edge/run/0"):
-        load_run(old)
+    (old / "recipe.json").write_text('{"schema": ')
+    with pytest.raises(RunError, match="not JSON"):
+        fit(recipe(), dataset(), old)
+
+
+def test_a_run_is_not_resumed_on_other_data(finished: Path) -> None:
+    mine = recipe(epochs=4, schedule="cosine", warmup_epochs=1.0, average=0.9)
+    fewer = dataset(rows={"train": 30, "validation": 16, "test": 12})
+    with pytest.raises(RunError, match="another number of rows"):
+        fit(mine, fewer, finished)
 
 
 def test_pictures_of_another_size_are_refused(tmp_path: Path) -> None:
