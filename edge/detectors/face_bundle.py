@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.bundle import BundleFile, files_of, int8_spec, read_verified
-from edge.card import Fields, parse_object, read_object
+from edge.card import Fields, read_object
 from edge.detectors.yunet_tflite import to_tensor
 from edge.errors import BundleError
 from edge.records import TensorSpec
 from edge.runtimes.backends import Network
-from edge.runtimes.golden import GoldenCase
+from edge.runtimes.golden import GoldenCase, golden_fields
 from edge.runtimes.quantization import grey_table, same_tensor
 from edge.runtimes.tflite import TfliteModel
 from edge.settings import ClassifierSettings
@@ -104,17 +104,10 @@ def load_face_golden(bundle: FaceBundle, runtime: str) -> tuple[GoldenCase, ...]
 
     Raises BundleError where they do not fit the network.
     """
-    fields = parse_object(bundle.read("golden"), bundle.folder / bundle.files["golden"].path)
-    fields.choice("schema", GOLDEN_SCHEMA)
-    tolerance = fields.object("tolerance_steps").number(runtime)
-    cases = fields.items("cases")
-    if not cases or not all(isinstance(case, dict) for case in cases):
-        fields.refuse("cases", "a list of one case or more")
+    file = bundle.folder / bundle.files["golden"].path
+    tolerance, cases = golden_fields(bundle.read("golden"), file, GOLDEN_SCHEMA, runtime)
     table = grey_table(bundle.input)
-    return tuple(
-        _case(Fields(case, fields.file, f"cases[{index}]"), bundle, table, tolerance)
-        for index, case in enumerate(cases)
-    )
+    return tuple(_case(case, bundle, table, tolerance) for case in cases)
 
 
 def face_golden_json(

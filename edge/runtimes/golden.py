@@ -14,6 +14,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,17 +59,20 @@ def load_golden(bundle: Bundle, runtime: str) -> tuple[GoldenCase, ...]:
 
     Raises BundleError where the bundle has none, or they do not fit its input and output.
     """
-    fields = parse_object(bundle.read("golden"), bundle.path("golden"))
-    fields.choice("schema", GOLDEN_SCHEMA)
+    tolerance, cases = golden_fields(bundle.read("golden"), bundle.path("golden"), GOLDEN_SCHEMA, runtime)
+    table = grey_table(bundle.input)
+    return tuple(_case(case, bundle, table, tolerance) for case in cases)
+
+
+def golden_fields(text: bytes, file: Path, schema: str, runtime: str) -> tuple[float, list[Fields]]:
+    """The tolerance for ``runtime`` and the fields of each case in a golden document. Raises BundleError."""
+    fields = parse_object(text, file)
+    fields.choice("schema", schema)
     tolerance = fields.object("tolerance_steps").number(runtime)
     cases = fields.items("cases")
     if not cases or not all(isinstance(case, dict) for case in cases):
         fields.refuse("cases", "a list of one case or more")
-    table = grey_table(bundle.input)
-    return tuple(
-        _case(Fields(case, fields.file, f"cases[{index}]"), bundle, table, tolerance)
-        for index, case in enumerate(cases)
-    )
+    return tolerance, [Fields(case, fields.file, f"cases[{index}]") for index, case in enumerate(cases)]
 
 
 def golden_json(
