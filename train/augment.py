@@ -67,12 +67,10 @@ class Augment(keras.layers.Layer):
         middle = (side - 1) / 2
         a2 = middle - middle * (a0 + a1) + self._uniform(n, -s.shift, s.shift) * side
         b2 = middle - middle * (b0 + b1) + self._uniform(n, -s.shift, s.shift) * side
-        zero = ops.zeros_like(a0)
-        matrix = ops.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
-        # "nearest" repeats the edge pixels, as edge.preprocess does where a crop reaches over the frame.
-        return ops.image.affine_transform(
-            images, matrix, interpolation="bilinear", fill_mode="nearest", data_format="channels_last"
-        )
+        line = ops.cast(ops.arange(side), "float32")
+        x, y = line[None, None, :], line[None, :, None]
+        a0, a1, a2, b0, b1, b2 = (value[:, None, None] for value in (a0, a1, a2, b0, b1, b2))
+        return _bilinear(images, a0 * x + a1 * y + a2, b0 * x + b1 * y + b2)
 
     def _relight(self, images: keras.KerasTensor) -> keras.KerasTensor:
         s, n = self.settings, ops.shape(images)[0]
@@ -91,3 +89,25 @@ class Augment(keras.layers.Layer):
         inside_y = ops.abs(line - (self._uniform(n, 0.0, 1.0) * side)[:, None]) < half
         hole = inside_y[:, :, None] & inside_x[:, None, :] & wanted[:, None, None]
         return ops.where(hole[..., None], ops.mean(images, axis=(1, 2, 3), keepdims=True), images)
+
+
+def _bilinear(images: keras.KerasTensor, x: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:
+    """(N, S, S, 1) pictures read at x, y (N, S, S) in pixels; outside, the edge pixels repeat, as in edge.preprocess.
+
+    keras.ops.image.affine_transform does the same, but XLA can't compile TensorFlow's (Keras compiles whole steps with
+    XLA wherever TensorFlow sees a GPU), and PyTorch's loops over the pictures.
+    """
+    n, side = ops.shape(images)[0], images.shape[1]
+    pixels = ops.reshape(images, (n, side * side))
+    x, y = ops.clip(x, 0.0, side - 1.0), ops.clip(y, 0.0, side - 1.0)
+    left, top = ops.floor(x), ops.floor(y)
+    across, down = x - left, y - top
+
+    def pixel(column: keras.KerasTensor, row: keras.KerasTensor) -> keras.KerasTensor:
+        index = ops.cast(ops.minimum(row, side - 1.0) * side + ops.minimum(column, side - 1.0), "int32")
+        taken = ops.take_along_axis(pixels, ops.reshape(index, (n, side * side)), axis=1)
+        return ops.reshape(taken, (n, side, side))
+
+    upper = pixel(left, top) * (1 - across) + pixel(left + 1, top) * across
+    lower = pixel(left, top + 1) * (1 - across) + pixel(left + 1, top + 1) * across
+    return (upper * (1 - down) + lower * down)[..., None]

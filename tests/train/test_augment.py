@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
+from keras import ops
 from numpy.typing import NDArray
 
-from train.augment import Augment, AugmentSettings
+from train.augment import Augment, AugmentSettings, _bilinear
+from train.learner import Learner
 
 OFF = AugmentSettings(
     flip=False,
@@ -101,3 +104,29 @@ def test_cutout_covers_its_share_of_half_the_pictures() -> None:
     holes = (np.abs(changed - images) > 0.5).mean(axis=(1, 2, 3))
     assert 0.3 < (holes > 0.001).mean() < 0.7
     assert holes.max() <= 0.13
+
+
+def test_pictures_are_resampled_as_keras_own_affine_transform_does() -> None:
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (6, 48, 48, 1)).astype(np.float32)
+    matrix = rng.uniform(-0.3, 0.3, (6, 8)).astype(np.float32)
+    matrix[:, [0, 4]] += 1
+    matrix[:, [2, 5]] *= 30
+    matrix[:, 6:] = 0
+    wanted = ops.image.affine_transform(
+        images, matrix, interpolation="bilinear", fill_mode="nearest", data_format="channels_last"
+    )
+    y, x = np.mgrid[:48, :48].astype(np.float32)
+    a0, a1, a2, b0, b1, b2 = (matrix[:, i, None, None] for i in range(6))
+    got = _bilinear(images, a0 * x + a1 * y + a2, b0 * x + b1 * y + b2)
+    np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), atol=0.02)
+
+
+def test_xla_compiles_a_whole_step() -> None:
+    """As Keras has it do where TensorFlow sees a GPU."""
+    inputs = keras.Input((48, 48, 1))
+    network = keras.Model(inputs, keras.layers.Dense(7)(keras.layers.Flatten()(inputs)))
+    learner = Learner(network, Augment(AugmentSettings()))
+    learner.compile(optimizer="adam", metrics=["accuracy"], jit_compile=True)
+    loss, _ = learner.train_on_batch(faces(4), np.eye(7, dtype=np.float32)[[0, 1, 2, 3]])
+    assert np.isfinite(loss)
