@@ -12,8 +12,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.calibration import Calibration, calibrated
 from edge.errors import TrainingError
-from train import calibration, metrics
+from train import metrics
+from train.calibration import negative_log_likelihood
 from train.checkpoint import load_checkpoint, replace_file, save_checkpoint, value_of, write_text
 from train.data import Dataset
 from train.learner import Learner
@@ -130,7 +132,7 @@ class Bookkeeping(keras.callbacks.Callback):
         return {
             "val_accuracy": metrics.accuracy(table),
             "val_macro_f1": metrics.macro(metrics.class_scores(table).f1),
-            "val_loss": calibration.negative_log_likelihood(logits, data.labels),
+            "val_loss": negative_log_likelihood(calibrated(logits, Calibration()), data.labels),
         }
 
     def _adapt(self, epoch: int) -> None:

@@ -65,8 +65,11 @@ def test_a_run_learns_and_leaves_what_its_folder_promises(finished: Path) -> Non
 def test_the_best_network_is_the_one_that_was_scored(finished: Path) -> None:
     rows = dataset().subset(VALIDATION)
     network = keras.saving.load_model(finished / "best.keras", compile=False)
-    right = (network_logits(network, rows.images).argmax(axis=1) == rows.labels).mean()
-    assert right == pytest.approx(json.loads((finished / "metrics.json").read_text())["val_accuracy"])
+    logits = network_logits(network, rows.images)
+    scored = json.loads((finished / "metrics.json").read_text())
+    assert (logits.argmax(axis=1) == rows.labels).mean() == pytest.approx(scored["val_accuracy"])
+    loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(rows.labels, logits, from_logits=True))
+    assert float(loss) == pytest.approx(scored["val_loss"], rel=1e-3)
 
 
 def test_a_run_stopped_after_any_epoch_goes_on_as_if_it_had_not_been(finished: Path, tmp_path: Path) -> None:
