@@ -22,13 +22,14 @@ from train import pictures
 from train.calibration import FITTED_NOTE, described
 from train.checkpoint import write_text
 from train.data import TEST, TRAIN, VALIDATION, Dataset
-from train.evaluate import as_json, log_look
+from train.evaluate import as_json
 from train.fit import fit
 from train.hygiene import picture_groups
 from train.options import add_data_arguments, add_recipe_arguments, dataset_from, recipe_from
 from train.predict import predict_logits
 from train.recipe import Recipe
 from train.report import evaluation_parts, heading, page, paragraph, picture
+from train.runs import log_look
 from train.scorecard import Scorecard, score
 from train.splits import kfold
 

@@ -10,7 +10,6 @@ import math
 import shlex
 import sys
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from train.data import SPLITS, TRAIN, VALIDATION, Dataset, read_dataset
 from train.hygiene import clean
 from train.predict import Network, logits_of, open_bundle_file, open_network
 from train.report import evaluation_parts, page
-from train.runs import Run, load_run
+from train.runs import Run, load_run, log_look, utc_now
 from train.scorecard import score
 
 METRICS_SCHEMA = "emotion-edge/metrics/1"
@@ -96,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         "model": {"path": str(path), "sha256": subject.sha256, "bytes": path.stat().st_size},
         "data": {"path": str(args.data), "ferplus": args.ferplus and str(args.ferplus), "split": args.split},
         "command": shlex.join(["python", "-m", "train", *sys.argv[1:]]),
-        "time": now(),
+        "time": utc_now(),
     }
     if args.split == VALIDATION:
         fitted = {**card.as_json()["calibration"], "rows": len(rows)}
@@ -207,23 +206,6 @@ def shipped_calibration(calibration: Calibration, logits: NDArray[np.float32], r
     """What the device's confidences are like: the card's calibration and the ECE with it."""
     error = expected_calibration_error(calibrated(logits, calibration), rows.labels)
     return {**asdict(calibration), "ece": error}
-
-
-def log_look(folder: Path, text: str) -> None:
-    """Note a look at the validation split in the run's log: the more looks, the less its score means."""
-    path = folder / "run.log"
-    try:
-        with path.open("a") as log:
-            log.write(f"{now()} validation {text}\n")
-    except OSError as error:
-        raise RunError(
-            f"could not note this look at the validation split in {path} ({error.strerror}); permit writing there, or "
-            "copy the run"
-        ) from error
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def as_json(record: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """A training run's folder: what is in it and how it is read back.
 
     recipe.json   everything the run was made with: schema, classes, size, network, optimizer, seed, data, versions
-    best.keras    the network at its best validation accuracy (averaged weights where the recipe averages)
+    best.keras    the network at its best validation accuracy, as it is used: weights averaged, batch norms estimated
     last.npz      the state to resume from: weights, optimizer, averages, epoch, random state
     history.csv   one row an epoch         curves.png   the same to look at
     metrics.json  validation scores of best.keras
@@ -11,6 +11,7 @@ The network takes (N, H, W, 1) float32 raw grey 0..255 (scaling is inside) and g
 """
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,24 @@ from typing import Any
 from edge.errors import RunError
 
 RUN_SCHEMA = "emotion-edge/run/1"
+
+
+def utc_now() -> str:
+    """As run.log has it: 2026-11-20T16:10:56Z."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def log_look(folder: Path, text: str) -> None:
+    """Note a look at the validation split in the run's log: the more looks, the less its score means."""
+    path = folder / "run.log"
+    try:
+        with path.open("a") as log:
+            log.write(f"{utc_now()} validation {text}\n")
+    except OSError as error:
+        raise RunError(
+            f"could not note this look at the validation split in {path} ({error.strerror}); permit writing there, or "
+            "copy the run"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from optuna.trial import FrozenTrial, TrialState
 from edge.errors import RunError, TrainingError, UsageError
 from train.checkpoint import write_text
 from train.data import Dataset
-from train.evaluate import log_look
 from train.fit import fit
 from train.options import add_data_arguments, add_recipe_arguments, dataset_from, recipe_from
 from train.recipe import Recipe, make_recipe, override
+from train.runs import log_look
 from train.search_report import best_recipe, search_page, trials_table
 from train.space import DEFAULT_SPACE, Dimension, parse_dimension
 
