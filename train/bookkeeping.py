@@ -1,10 +1,11 @@
 """What happens at the end of an epoch: validate, keep the best, checkpoint, lower the rate, stop early."""
 
+import contextlib
 import csv
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from edge.calibration import Calibration, calibrated
 from edge.errors import TrainingError
 from train import metrics
+from train.batch_norm import estimate_statistics
 from train.calibration import negative_log_likelihood
 from train.checkpoint import load_checkpoint, replace_file, save_checkpoint, value_of, write_text
 from train.data import Dataset
@@ -30,10 +32,13 @@ EpochCallback = Callable[[int, dict[str, float]], None]
 class Bookkeeping(keras.callbacks.Callback):
     """The state of a run besides the network's variables, and the files of its folder."""
 
-    def __init__(self, folder: Path, learner: Learner, recipe: Recipe, validation: Dataset) -> None:
+    def __init__(
+        self, folder: Path, learner: Learner, recipe: Recipe, pictures: NDArray[np.uint8], validation: Dataset
+    ) -> None:
+        """pictures: (N, S, S) uint8, what batch norms are estimated on for use; none of them: they stay."""
         super().__init__()
         self.folder, self.learner, self.recipe = folder, learner, recipe
-        self.validation = validation
+        self.pictures, self.validation = pictures, validation
         self.history: list[dict[str, float]] = []
         self.best_accuracy = -1.0
         self.best_epoch = -1
@@ -97,12 +102,11 @@ class Bookkeeping(keras.callbacks.Callback):
             "accuracy": float((logs or {})["accuracy"]),
         }
         row["learning_rate"] = float(np.asarray(self.learner.optimizer.learning_rate))
-        raw = self._put_averages_in()
-        row |= self._validate()
-        if row["val_accuracy"] > self.best_accuracy:
-            self.best_accuracy, self.best_epoch = row["val_accuracy"], epoch
-            replace_file(self.folder / "best.keras", lambda part: self.learner.network.save(part))
-        self._take_averages_out(raw)
+        with self._as_used():
+            row |= validation_scores(self.learner.network, self.validation)
+            if row["val_accuracy"] > self.best_accuracy:
+                self.best_accuracy, self.best_epoch = row["val_accuracy"], epoch
+                replace_file(self.folder / "best.keras", lambda part: self.learner.network.save(part))
         row["seconds"] = time.monotonic() - self._began
         self.history.append(row)
         self._adapt(epoch)
@@ -110,30 +114,21 @@ class Bookkeeping(keras.callbacks.Callback):
         if self.notify:
             self.notify(epoch, row)
 
-    def _put_averages_in(self) -> list[NDArray[Any]]:
-        if not self.recipe.average:
-            return []
-        trainable = self.learner.trainable_variables
-        raw = [value_of(variable) for variable in trainable]
-        self.learner.optimizer.finalize_variable_values(trainable)
-        for variable in trainable:
-            # finalize shares the average's own buffer, which JAX's predict would then consume.
-            variable.assign(value_of(variable))
-        return raw
-
-    def _take_averages_out(self, raw: list[NDArray[Any]]) -> None:
-        for variable, value in zip(self.learner.trainable_variables if raw else [], raw, strict=True):
+    @contextlib.contextmanager
+    def _as_used(self) -> Iterator[None]:
+        """The network as it will be used: weights averaged, batch norms of plain pictures. As it was, afterwards."""
+        variables = self.learner.network.variables
+        raw = [value_of(variable) for variable in variables]
+        if self.recipe.average:
+            trainable = self.learner.trainable_variables
+            self.learner.optimizer.finalize_variable_values(trainable)
+            for variable in trainable:
+                # finalize shares the average's own buffer, which JAX's predict would then consume.
+                variable.assign(value_of(variable))
+        estimate_statistics(self.learner.network, self.pictures)
+        yield
+        for variable, value in zip(variables, raw, strict=True):
             variable.assign(value)
-
-    def _validate(self) -> dict[str, float]:
-        data = self.validation
-        logits = network_logits(self.learner.network, data.images)
-        table = metrics.confusion_matrix(data.labels, logits.argmax(axis=1), len(data.classes))
-        return {
-            "val_accuracy": metrics.accuracy(table),
-            "val_macro_f1": metrics.macro(metrics.class_scores(table).f1),
-            "val_loss": negative_log_likelihood(calibrated(logits, Calibration()), data.labels),
-        }
 
     def _adapt(self, epoch: int) -> None:
         """ReduceLROnPlateau and early stopping, on validation accuracy."""
@@ -160,6 +155,17 @@ class Bookkeeping(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows({key: f"{value:.6g}" for key, value in row.items()} for row in self.history)
         write_text(self.folder / "history.csv", text.getvalue())
+
+
+def validation_scores(network: keras.Model, data: Dataset) -> dict[str, float]:
+    """Accuracy and macro-F1 as shares, loss as the mean negative log-likelihood of the labels in nats."""
+    logits = network_logits(network, data.images)
+    table = metrics.confusion_matrix(data.labels, logits.argmax(axis=1), len(data.classes))
+    return {
+        "val_accuracy": metrics.accuracy(table),
+        "val_macro_f1": metrics.macro(metrics.class_scores(table).f1),
+        "val_loss": negative_log_likelihood(calibrated(logits, Calibration()), data.labels),
+    }
 
 
 def network_logits(network: keras.Model, images: NDArray[np.uint8], batch: int = 512) -> NDArray[np.float32]:

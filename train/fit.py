@@ -14,6 +14,7 @@ import numpy as np
 
 from edge.errors import EXIT_INTERRUPTED, DataError, RunError, UsageError
 from train.augment import Augment
+from train.batch_norm import some_pictures
 from train.batches import ShuffledBatches
 from train.bookkeeping import Bookkeeping, EpochCallback
 from train.checkpoint import write_text
@@ -26,7 +27,7 @@ from train.networks.cost import count_macs, count_parameters
 from train.optimizer import make_optimizer
 from train.options import add_data_arguments, add_recipe_arguments, dataset_from, recipe_from
 from train.recipe import Recipe
-from train.runs import RUN_SCHEMA, load_run
+from train.runs import RUN_SCHEMA, load_run, log_look
 from train.targets import row_weights, soft_targets
 from train.unfreezing import stages, unfreeze
 
@@ -68,7 +69,8 @@ def fit(
     batches = ShuffledBatches(
         train.images, targets, row_weights(train.labels, len(dataset.classes), recipe.class_weights), recipe
     )
-    books = Bookkeeping(folder, learner, recipe, validation)
+    pictures = some_pictures(train.images, recipe.norm_rows, recipe.seed)
+    books = Bookkeeping(folder, learner, recipe, pictures, validation)
     books.notify = on_epoch
     for first, last, share, rate in stages(recipe):
         if share is not None:
@@ -165,11 +167,11 @@ def _finish(folder: Path, books: Bookkeeping) -> dict[str, float]:
     result = {**best, "epochs_run": float(books.epochs_done), "minutes": sum(r["seconds"] for r in books.history) / 60}
     write_text(folder / "metrics.json", json.dumps(result, indent=2) + "\n")
     draw_curves(books.history, folder / "curves.png")
-    with (folder / "run.log").open("a") as log:
-        log.write(
-            f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} fit: validation looked at after each of "
-            f"{books.epochs_done} epochs; best {best['val_accuracy']:.4f} at epoch {books.best_epoch + 1}\n"
-        )
+    log_look(
+        folder,
+        f"fit, after each of {books.epochs_done} epochs; best accuracy {best['val_accuracy']:.4f} at epoch "
+        f"{books.best_epoch + 1}",
+    )
     return result
 
 

@@ -51,6 +51,9 @@ class Recipe:
     """Stop after so many epochs without a better validation accuracy; 0: never."""
     average: float = 0.0
     """Momentum of the exponential moving average of the weights, a step; 0: none."""
+    norm_rows: int = 4096
+    """Training pictures, not augmented, that batch norms are estimated on for validation and best.keras (see
+    train.batch_norm); 0: their moving averages, as for a teacher, whose pupils show it augmented pictures."""
 
     label_smoothing: float = 0.1
     ferplus_blend: float = 0.0
@@ -83,6 +86,7 @@ _RANGES = {
     "batch_size": (1, 65_536),
     "learning_rate": (0.0, 100.0),
     "average": (0.0, 0.99999),
+    "norm_rows": (0, 10_000_000),
     "label_smoothing": (0.0, 0.9),
     "ferplus_blend": (0.0, 1.0),
     "teacher_share": (0.0, 1.0),

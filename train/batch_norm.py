@@ -1,0 +1,35 @@
+"""Batch norms whose means and variances are those of pictures as they come in use.
+
+While training, the moving averages follow augmented pictures and weights that are not yet the averaged ones.
+"""
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+BATCH = 512
+
+
+def some_pictures(images: NDArray[np.uint8], rows: int, seed: int) -> NDArray[np.uint8]:
+    """At most ``rows`` of (N, S, S) uint8 pictures, drawn by seed."""
+    return images[np.random.default_rng(seed).permutation(len(images))[:rows]]
+
+
+def estimate_statistics(network: keras.Model, images: NDArray[np.uint8]) -> bool:
+    """Give the network's batch norms the means and variances that these pictures have in it. False: it has none.
+
+    images: (N, S, S) uint8 grey, as they come in use: not augmented. PreciseBN (Wu & Johnson 2021, arXiv:2105.07576):
+    the average over batches, all with the weights as they are now. Frozen batch norms keep what they have; dropout's
+    random state moves on.
+    """
+    norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    if not norms or not len(images):
+        return False
+    momenta = [norm.momentum for norm in norms]
+    for done, batch in enumerate(np.array_split(images, max(1, round(len(images) / BATCH)))):
+        for norm in norms:
+            norm.momentum = done / (done + 1)  # moving averages become the mean of all batches so far
+        network(batch[..., None].astype(np.float32), training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return True
