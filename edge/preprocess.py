@@ -37,11 +37,11 @@ def to_grey(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def resize_grey(grey: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """(h, w) uint8 to (height, width) uint8; area averaging when shrinking, linear when growing."""
+    """(h, w) uint8 to (height, width) uint8; area averaging when shrinking, cubic when growing."""
     if grey.shape == (height, width):
         return grey
     shrinking = grey.shape[0] > height and grey.shape[1] > width
-    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(grey, (width, height), interpolation=interpolation), dtype=np.uint8)
 
 
