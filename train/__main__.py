@@ -15,7 +15,7 @@ COMMANDS = {
     "evaluate": "score a run, a model file or a bundle on any split, with a report",
     "crossvalidate": "train k times, each time validating on another part",
     "search": "look for better hyper-parameters",
-    "renorm": "estimate a finished run's batch norms anew, on pictures that are not augmented",
+    "renorm": "estimate a finished run's batch norms anew, on pictures as they come in use",
     "networks": "parameters and MACs of every architecture",
 }
 MODULES = {"augment": "augment_sheet", "networks": "networks.table"}

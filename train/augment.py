@@ -8,7 +8,9 @@ import math
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 from keras import ops, random
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,12 @@ class Augment(keras.layers.Layer):
         inside_y = ops.abs(line - (self._uniform(n, 0.0, 1.0) * side)[:, None]) < half
         hole = inside_y[:, :, None] & inside_x[:, None, :] & wanted[:, None, None]
         return ops.where(hole[..., None], ops.mean(images, axis=(1, 2, 3), keepdims=True), images)
+
+
+def augmented(images: NDArray[np.uint8], settings: AugmentSettings, seed: int) -> NDArray[np.uint8]:
+    """(N, S, S) uint8 pictures as training would see them."""
+    pictures = Augment(settings, seed)(images[..., None].astype(np.float32), training=True)
+    return np.asarray(ops.convert_to_numpy(pictures)[..., 0].round(), dtype=np.uint8)
 
 
 def _bilinear(images: keras.KerasTensor, x: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:

@@ -4,11 +4,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from keras import ops
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from train.augment import Augment
+from train.augment import augmented
 from train.checkpoint import replace_file
 from train.dataset import TRAIN
 from train.options import add_data_arguments, add_recipe_arguments, dataset_from, recipe_from
@@ -25,17 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/augmentation.png"), help="the picture to write")
 
 
-def augmented(images: NDArray[np.uint8], recipe: Recipe, versions: int) -> NDArray[np.uint8]:
-    """(N, S, S) uint8 pictures to (N, versions, S, S) uint8, as training would see them."""
-    layer = Augment(recipe.augment, recipe.seed)
-    repeated = np.repeat(images, versions, axis=0)[..., None].astype(np.float32)
-    drawn = ops.convert_to_numpy(layer(repeated, training=True))[..., 0]
-    return np.asarray(drawn.round(), dtype=np.uint8).reshape(len(images), versions, *images.shape[1:])
-
-
 def sheet(images: NDArray[np.uint8], names: tuple[str, ...], recipe: Recipe) -> bytes:
     """A PNG: one row a picture, the original first, then VERSIONS augmented copies."""
-    copies = augmented(images, recipe, VERSIONS)
+    repeated = augmented(np.repeat(images, VERSIONS, axis=0), recipe.augment, recipe.seed)
+    copies = repeated.reshape(len(images), VERSIONS, *images.shape[1:])
     figure = Figure(figsize=(VERSIONS + 1.6, len(images) + 0.8))
     for row, axes in enumerate(figure.subplots(len(images), VERSIONS + 1, squeeze=False)):
         for axis, image in zip(axes, [images[row], *copies[row]], strict=True):

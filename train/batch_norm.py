@@ -1,24 +1,34 @@
 """Batch norms whose means and variances are those of pictures as they come in use.
 
-While training, the moving averages follow augmented pictures and weights that are not yet the averaged ones.
+While training, the moving averages follow augmented pictures alone, and weights that are not yet the averaged ones.
 """
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from train.augment import AugmentSettings, augmented
+
 BATCH = 512
 
 
-def some_pictures(images: NDArray[np.uint8], rows: int, seed: int) -> NDArray[np.uint8]:
-    """At most ``rows`` of (N, S, S) uint8 pictures, drawn by seed."""
-    return images[np.random.default_rng(seed).permutation(len(images))[:rows]]
+def sharp_and_soft(images: NDArray[np.uint8], rows: int, augment: AugmentSettings, seed: int) -> NDArray[np.uint8]:
+    """At most ``rows`` of (N, S, S) uint8 training pictures, drawn by seed; every second one augmented.
+
+    A camera's crops are sharp where the face is large, soft where it had to be enlarged, as augmentation's resampling
+    is. Statistics of plain pictures alone serve the first and fail the second (measured: README, "On the
+    workstation").
+    """
+    drawn = images[np.random.default_rng(seed).permutation(len(images))[:rows]]
+    if len(drawn) > 1:
+        drawn[1::2] = augmented(drawn[1::2], augment, seed)
+    return drawn
 
 
 def estimate_statistics(network: keras.Model, images: NDArray[np.uint8]) -> bool:
     """Give the network's batch norms the means and variances that these pictures have in it. False: it has none.
 
-    images: (N, S, S) uint8 grey, as they come in use: not augmented. PreciseBN (Wu & Johnson 2021, arXiv:2105.07576):
+    images: (N, S, S) uint8 grey, as they come in use. PreciseBN (Wu & Johnson 2021, arXiv:2105.07576):
     the average over batches, all with the weights as they are now. Frozen batch norms keep what they have; dropout's
     random state moves on.
     """

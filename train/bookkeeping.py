@@ -116,7 +116,7 @@ class Bookkeeping(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def _as_used(self) -> Iterator[None]:
-        """The network as it will be used: weights averaged, batch norms of plain pictures. As it was, afterwards."""
+        """The network as it will be used: weights averaged, batch norms estimated. As it was, afterwards."""
         variables = self.learner.network.variables
         raw = [value_of(variable) for variable in variables]
         if self.recipe.average:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge.errors import EXIT_INTERRUPTED, DataError, RunError, UsageError
 from train.augment import Augment
-from train.batch_norm import some_pictures
+from train.batch_norm import sharp_and_soft
 from train.batches import ShuffledBatches
 from train.bookkeeping import Bookkeeping, EpochCallback
 from train.checkpoint import write_text
@@ -69,7 +69,7 @@ def fit(
     batches = ShuffledBatches(
         train.images, targets, row_weights(train.labels, len(dataset.classes), recipe.class_weights), recipe
     )
-    pictures = some_pictures(train.images, recipe.norm_rows, recipe.seed)
+    pictures = sharp_and_soft(train.images, recipe.norm_rows, recipe.augment, recipe.seed)
     books = Bookkeeping(folder, learner, recipe, pictures, validation)
     books.notify = on_epoch
     for first, last, share, rate in stages(recipe):

@@ -52,8 +52,8 @@ class Recipe:
     average: float = 0.0
     """Momentum of the exponential moving average of the weights, a step; 0: none."""
     norm_rows: int = 4096
-    """Training pictures, not augmented, that batch norms are estimated on for validation and best.keras (see
-    train.batch_norm); 0: their moving averages, as for a teacher, whose pupils show it augmented pictures."""
+    """Training pictures, every second one augmented, that batch norms are estimated on for validation and best.keras
+    (train.batch_norm); 0: their moving averages, as for a teacher, whose pupils show it augmented pictures alone."""
 
     label_smoothing: float = 0.1
     ferplus_blend: float = 0.0

@@ -1,4 +1,4 @@
-"""``python -m train renorm``: a finished run with its batch norms estimated anew, on pictures that are not augmented.
+"""``python -m train renorm``: a finished run with its batch norms estimated anew, on pictures as they come in use.
 
 What ``fit`` does where the recipe has norm_rows, for a run that was trained without, or for pictures of another
 camera, which need no labels worth the name (Li et al. 2016, arXiv:1603.04779).
@@ -11,12 +11,12 @@ from pathlib import Path
 import keras
 
 from edge.errors import RunError
-from train.batch_norm import estimate_statistics, some_pictures
+from train.batch_norm import estimate_statistics, sharp_and_soft
 from train.bookkeeping import validation_scores
 from train.checkpoint import replace_file, write_text
 from train.dataset import TRAIN, VALIDATION
 from train.options import add_data_arguments, dataset_from
-from train.recipe import Recipe
+from train.recipe import Recipe, make_recipe
 from train.runs import load_run, log_look
 
 
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
             f"{args.run_dir} has classes {', '.join(source.classes)}, the data {', '.join(data.classes)}; "
             "name the run's with --classes"
         )
-    pictures = some_pictures(data.subset(TRAIN).images, args.rows, args.seed)
+    augment = make_recipe(source.recipe["recipe"]).augment
+    pictures = sharp_and_soft(data.subset(TRAIN).images, args.rows, augment, args.seed)
     validation = data.subset(VALIDATION)
     network = keras.saving.load_model(source.model_path, compile=False)
     before = validation_scores(network, validation)

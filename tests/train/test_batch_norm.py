@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from tests.train.shapes import CLASSES, RECIPE, dataset, write_folder
 from train.__main__ import main
-from train.batch_norm import BATCH, estimate_statistics, some_pictures
+from train.augment import AugmentSettings
+from train.batch_norm import BATCH, estimate_statistics, sharp_and_soft
 from train.bookkeeping import validation_scores
 from train.data import VALIDATION
 from train.fit import fit
@@ -67,13 +68,19 @@ def test_a_network_without_batch_norms_and_no_pictures_say_so() -> None:
     assert not estimate_statistics(lone_norm(), pictures(0))
 
 
-def test_some_pictures_are_different_ones_drawn_by_seed() -> None:
-    images = np.arange(50, dtype=np.uint8)[:, None, None]
-    drawn = some_pictures(images, 20, 1)[:, 0, 0]
-    assert len(set(drawn.tolist())) == 20
-    assert drawn.tolist() == some_pictures(images, 20, 1)[:, 0, 0].tolist()
-    assert drawn.tolist() != some_pictures(images, 20, 2)[:, 0, 0].tolist()
-    assert len(some_pictures(images, 4096, 0)) == 50
+def test_every_second_picture_is_augmented_and_none_is_there_twice() -> None:
+    images = np.repeat(np.arange(50, dtype=np.uint8), 64).reshape(50, 8, 8) * 4
+    brighter = AugmentSettings(flip=False, rotate_deg=0, shift=0, shear=0, contrast=0, cutout=0, brightness=1.9)
+    drawn = sharp_and_soft(images, 20, brighter, 1)
+    assert len(drawn) == 20
+    assert len(set(drawn[:, 0, 0].tolist()) & set(images[:, 0, 0].tolist())) >= 10
+    np.testing.assert_array_equal(drawn[::2] % 4, 0)
+    assert (drawn[1::2] % 4 != 0).any()
+    np.testing.assert_array_equal(drawn, sharp_and_soft(images, 20, brighter, 1))
+    assert not np.array_equal(drawn, sharp_and_soft(images, 20, brighter, 2))
+    assert len(sharp_and_soft(images, 4096, brighter, 0)) == 50
+    assert len(sharp_and_soft(images, 0, brighter, 0)) == 0
+    np.testing.assert_array_equal(images % 4, 0)
 
 
 @pytest.fixture(scope="module")
