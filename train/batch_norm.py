@@ -16,8 +16,7 @@ def sharp_and_soft(images: NDArray[np.uint8], rows: int, augment: AugmentSetting
     """At most ``rows`` of (N, S, S) uint8 training pictures, drawn by seed; every second one augmented.
 
     A camera's crops are sharp where the face is large, soft where it had to be enlarged, as augmentation's resampling
-    is. Statistics of plain pictures alone serve the first and fail the second (measured: README, "On the
-    workstation").
+    is. Statistics of plain pictures alone serve the first and fail the second (README, "On the workstation").
     """
     drawn = images[np.random.default_rng(seed).permutation(len(images))[:rows]]
     if len(drawn) > 1:
@@ -28,18 +27,23 @@ def sharp_and_soft(images: NDArray[np.uint8], rows: int, augment: AugmentSetting
 def estimate_statistics(network: keras.Model, images: NDArray[np.uint8]) -> bool:
     """Give the network's batch norms the means and variances that these pictures have in it. False: it has none.
 
-    images: (N, S, S) uint8 grey, as they come in use. PreciseBN (Wu & Johnson 2021, arXiv:2105.07576):
-    the average over batches, all with the weights as they are now. Frozen batch norms keep what they have; dropout's
-    random state moves on.
+    images: (N, S, S) uint8 grey, as they come in use. PreciseBN (Wu & Johnson 2021, arXiv:2105.07576): the average
+    over batches, all with the weights as they are now and, as in use, without dropout. Frozen batch norms keep what
+    they have.
     """
-    norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    every = network._flatten_layers()
+    norms = [layer for layer in every if isinstance(layer, keras.layers.BatchNormalization)]
+    dropouts = [layer for layer in every if isinstance(layer, keras.layers.Dropout)]
     if not norms or not len(images):
         return False
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm, "momentum", norm.momentum) for norm in norms]
+    before += [(dropout, "rate", dropout.rate) for dropout in dropouts]
+    for dropout in dropouts:
+        dropout.rate = 0.0
     for done, batch in enumerate(np.array_split(images, max(1, round(len(images) / BATCH)))):
         for norm in norms:
             norm.momentum = done / (done + 1)  # moving averages become the mean of all batches so far
         network(batch[..., None].astype(np.float32), training=True)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    for layer, name, value in before:
+        setattr(layer, name, value)
     return True

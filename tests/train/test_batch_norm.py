@@ -62,6 +62,16 @@ def test_weights_and_frozen_norms_stay() -> None:
         np.testing.assert_array_equal(a, b)
 
 
+def test_dropout_is_off_as_it_is_in_use() -> None:
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Dropout(0.5)(inputs)
+    network = keras.Model(inputs, keras.layers.BatchNormalization()(x))
+    images = pictures(200)
+    estimate_statistics(network, images)
+    assert float(network.layers[2].moving_variance[0]) == pytest.approx(images.var(), rel=1e-3)
+    assert network.layers[1].rate == 0.5
+
+
 def test_a_network_without_batch_norms_and_no_pictures_say_so() -> None:
     inputs = keras.Input((8, 8, 1))
     assert not estimate_statistics(keras.Model(inputs, keras.layers.Flatten()(inputs)), pictures(4))
