@@ -14,7 +14,7 @@ from edge.bundle import CropGeometry
 from edge.records import Box, Face, Landmarks
 
 ROLL_LIMIT_DEG = 15.0
-"""Heads tilted less are left as they are: FER-2013's own roll varies by 8 degrees, and the shipped network loses 3
+"""Heads tilted less are left as they are: FER-2013's own roll varies by 8 degrees, and the shipped network loses 2
 points at 20 degrees and 6 at 30 (``python -m benchmarks.quality``). YuNet's landmarks show a roll only on faces over
 about 150 pixels in its working size (two thirds of it; a fifth at 100 pixels), so on smaller ones nothing is turned."""
 
