@@ -78,7 +78,7 @@ class TrackingSettings:
 class JudgementSettings:
     """Which faces are judged, and how steady and how quick what is announced is.
 
-    The limits of what is judged come from ``python -m benchmarks.quality --data fer2013.csv`` (PublicTest
+    The limits of what is judged come from ``python -m benchmarks.quality --data fer2013.csv --rows 3589`` (PublicTest
     faces, of which 71 % are right as they are), the rest from ``python -m benchmarks.judgement --sweep``.
     """
 
