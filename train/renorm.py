@@ -1,7 +1,7 @@
 """``python -m train renorm``: a finished run with its batch norms estimated anew, on pictures as they come in use.
 
-What ``fit`` does where the recipe has norm_rows, for a run that was trained without, or for pictures of another
-camera, which need no labels worth the name (Li et al. 2016, arXiv:1603.04779).
+What ``fit`` does where the recipe has norm_rows, for a run that was trained without. Or on another camera's pictures, to
+adapt a network to them (Li et al. 2016, arXiv:1603.04779): their labels serve the scores alone.
 """
 
 import argparse
