@@ -1,7 +1,7 @@
 """``python -m train renorm``: a finished run with its batch norms estimated anew, on pictures as they come in use.
 
-What ``fit`` does where the recipe has norm_rows, for a run that was trained without. Or on another camera's pictures, to
-adapt a network to them (Li et al. 2016, arXiv:1603.04779): their labels serve the scores alone.
+What ``fit`` does where the recipe has norm_rows, for a run that was trained without. Or on another camera's pictures,
+to adapt a network to them (Li et al. 2016, arXiv:1603.04779): their labels serve the scores alone.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import keras
 
-from edge.errors import RunError
+from edge.errors import RunError, UsageError
 from train.batch_norm import estimate_statistics, sharp_and_soft
 from train.bookkeeping import validation_scores
 from train.checkpoint import replace_file, write_text
@@ -30,6 +30,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     source = load_run(args.run_dir)
+    if args.rows < 1:
+        raise UsageError(f"expected --rows of at least 1, got {args.rows}")
+    try:
+        scores, log = ((args.run_dir / name).read_text() for name in ("metrics.json", "run.log"))
+    except OSError as error:
+        raise RunError(
+            f"{args.run_dir} is not finished ({error.strerror}: {error.filename}); go on with the command that began it"
+        ) from error
     if (args.run / "recipe.json").exists():
         raise RunError(f"{args.run} holds a run already; name another folder")
     data = dataset_from(args, source.size)
@@ -50,9 +58,8 @@ def run(args: argparse.Namespace) -> int:
     replace_file(args.run / "best.keras", network.save)
     made_from = {"run": args.run_dir.name, "data": args.data.name, "rows": len(pictures), "seed": args.seed}
     write_text(args.run / "recipe.json", json.dumps({**source.recipe, "renorm": made_from}, indent=2) + "\n")
-    scores = json.loads((args.run_dir / "metrics.json").read_text()) | after
-    write_text(args.run / "metrics.json", json.dumps(scores, indent=2) + "\n")
-    write_text(args.run / "run.log", (args.run_dir / "run.log").read_text())
+    write_text(args.run / "metrics.json", json.dumps(json.loads(scores) | after, indent=2) + "\n")
+    write_text(args.run / "run.log", log)
     log_look(args.run, f"renorm on {len(pictures)} pictures, accuracy {after['val_accuracy']:.4f}")
     print(
         json.dumps({"run": str(args.run), "rows": len(pictures), "before": _rounded(before), "after": _rounded(after)})

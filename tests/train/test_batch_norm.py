@@ -143,6 +143,8 @@ def test_a_finished_run_is_estimated_anew(
     assert "holds a run already" in capfd.readouterr().err
     assert renorm(monkeypatch, *arguments, "--classes", "angry,happy", "--run", str(tmp_path / "new")) == 1
     assert "--classes" in capfd.readouterr().err
+    assert renorm(monkeypatch, *arguments[:-1], "0", "--run", str(tmp_path / "new")) == 2
+    assert "at least 1" in capfd.readouterr().err
 
 
 def test_a_run_without_batch_norms_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
@@ -151,3 +153,6 @@ def test_a_run_without_batch_norms_is_refused(tmp_path: Path, monkeypatch: pytes
     assert renorm(monkeypatch, str(tmp_path / "plain"), "--data", str(data), "--run", str(tmp_path / "out")) == 1
     assert "no batch norm" in capfd.readouterr().err
     assert not (tmp_path / "out").exists()
+    (tmp_path / "plain" / "metrics.json").unlink()
+    assert renorm(monkeypatch, str(tmp_path / "plain"), "--data", str(data), "--run", str(tmp_path / "out")) == 1
+    assert "not finished" in capfd.readouterr().err
