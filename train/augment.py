@@ -12,6 +12,9 @@ import numpy as np
 from keras import ops, random
 from numpy.typing import NDArray
 
+PIXELS_AT_ONCE = 2**23
+"""Bounds the memory of ``augmented``: about half a gigabyte."""
+
 
 @dataclass(frozen=True, slots=True)
 class AugmentSettings:
@@ -95,8 +98,13 @@ class Augment(keras.layers.Layer):
 
 def augmented(images: NDArray[np.uint8], settings: AugmentSettings, seed: int) -> NDArray[np.uint8]:
     """(N, S, S) uint8 pictures as training would see them."""
-    pictures = Augment(settings, seed)(images[..., None].astype(np.float32), training=True)
-    return np.asarray(ops.convert_to_numpy(pictures)[..., 0].round(), dtype=np.uint8)
+    layer, done = Augment(settings, seed), np.empty_like(images)
+    rows = max(1, PIXELS_AT_ONCE // images[0].size) if len(images) else 1
+    for first in range(0, len(images), rows):
+        part = slice(first, first + rows)
+        pictures = layer(images[part, ..., None].astype(np.float32), training=True)
+        done[part] = ops.convert_to_numpy(pictures)[..., 0].round()
+    return done
 
 
 def _bilinear(images: keras.KerasTensor, x: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:

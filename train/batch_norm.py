@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from train.augment import AugmentSettings, augmented
 
-BATCH = 512
+BATCH_PIXELS = 512 * 48 * 48
+"""In all pictures of a batch together, so that large pictures take no more memory."""
 
 
 def sharp_and_soft(images: NDArray[np.uint8], rows: int, augment: AugmentSettings, seed: int) -> NDArray[np.uint8]:
@@ -25,14 +26,14 @@ def sharp_and_soft(images: NDArray[np.uint8], rows: int, augment: AugmentSetting
 
 
 def estimate_statistics(network: keras.Model, images: NDArray[np.uint8]) -> bool:
-    """Give the network's batch norms the means and variances that these pictures have in it. False: it has none.
+    """Give the network's batch norms the means and variances that these pictures have in it.
 
     images: (N, S, S) uint8 grey, as they come in use. PreciseBN (Wu & Johnson 2021, arXiv:2105.07576): the average
     over batches, all with the weights as they are now and, as in use, without dropout. Frozen batch norms keep what
-    they have.
+    they have. False where there is nothing to estimate: no picture, or no batch norm but frozen ones.
     """
     every = network._flatten_layers()
-    norms = [layer for layer in every if isinstance(layer, keras.layers.BatchNormalization)]
+    norms = [layer for layer in every if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
     dropouts = [layer for layer in every if isinstance(layer, keras.layers.Dropout)]
     if not norms or not len(images):
         return False
@@ -40,7 +41,7 @@ def estimate_statistics(network: keras.Model, images: NDArray[np.uint8]) -> bool
     before += [(dropout, "rate", dropout.rate) for dropout in dropouts]
     for dropout in dropouts:
         dropout.rate = 0.0
-    for done, batch in enumerate(np.array_split(images, max(1, round(len(images) / BATCH)))):
+    for done, batch in enumerate(np.array_split(images, min(len(images), max(1, round(images.size / BATCH_PIXELS))))):
         for norm in norms:
             norm.momentum = done / (done + 1)  # moving averages become the mean of all batches so far
         network(batch[..., None].astype(np.float32), training=True)

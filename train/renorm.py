@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     network = keras.saving.load_model(source.model_path, compile=False)
     before = validation_scores(network, validation)
     if not estimate_statistics(network, pictures):
-        raise RunError(f"{source.model_path} has no batch norm to estimate; use it as it is")
+        raise RunError(f"{source.model_path} has no batch norm to estimate, or only frozen ones; use it as it is")
     after = validation_scores(network, validation)
 
     replace_file(args.run / "best.keras", network.save)

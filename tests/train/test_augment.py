@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 from numpy.typing import NDArray
 
-from train.augment import Augment, AugmentSettings, _bilinear
+from train.augment import Augment, AugmentSettings, _bilinear, augmented
 from train.learner import Learner
 
 OFF = AugmentSettings(
@@ -120,6 +120,13 @@ def test_pictures_are_resampled_as_keras_own_affine_transform_does() -> None:
     a0, a1, a2, b0, b1, b2 = (matrix[:, i, None, None] for i in range(6))
     got = _bilinear(images, a0 * x + a1 * y + a2, b0 * x + b1 * y + b2)
     np.testing.assert_allclose(np.asarray(got), np.asarray(wanted), atol=0.02)
+
+
+def test_large_pictures_are_augmented_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = faces(5)[..., 0].astype(np.uint8)
+    monkeypatch.setattr("train.augment.PIXELS_AT_ONCE", 2 * 48 * 48)
+    np.testing.assert_array_equal(augmented(images, OFF, 0), images)
+    assert len({image.tobytes() for image in augmented(images, AugmentSettings(), 0)}) == 5
 
 
 def test_xla_compiles_a_whole_step() -> None:
